@@ -1,0 +1,80 @@
+-- The mutation log of set @set@ and the tickets over it. Run as the owner role, once per set and node.
+--
+-- Three segments take turns. Which one writers use is the value of a sequence (switch_@set@), because a sequence is
+-- read without a snapshot and without a lock that could make a writer wait:
+--   value = segment (0 to 2) + 4 if an idle relay wants to be notified + 8 if capture is suspended.
+-- Nothing is ever deleted; a segment whose every transaction all streams have published is truncated as a whole.
+
+create sequence @schema@.seq_@set@ as bigint cache 1;
+comment on sequence @schema@.seq_@set@ is 'Numbers the mutations of set @set@. CACHE 1: a row''s order is the order of its numbers.';
+
+create sequence @schema@.switch_@set@ as bigint minvalue 0 start 0;
+select pg_catalog.setval('@schema@.switch_@set@', 0);
+comment on sequence @schema@.switch_@set@ is 'Read by the capture functions of set @set@: segment + 4 * notify + 8 * suspended.';
+
+create table @schema@.log_@set@_0 (
+  seq   bigint      not null default pg_catalog.nextval('@schema@.seq_@set@'),
+  xid   xid8        not null default pg_catalog.pg_current_xact_id(),
+  at    timestamptz not null default pg_catalog.statement_timestamp(),
+  rel   integer     not null,
+  ver   integer     not null,
+  op    "char"      not null,
+  mark  "char",
+  old_ctid tid,
+  new_ctid tid,
+  leaf  oid,
+  meta  bigint,
+  old   text,
+  new   text,
+  extra text
+) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+comment on table @schema@.log_@set@_0 is
+  'Mutation log of set @set@. op: I U D T, M for application context (in new). mark: f whole-row fallback, o oversized, u unreadable. meta: seq of the M row that applies.';
+create index log_@set@_0_seq on @schema@.log_@set@_0 (seq);
+
+create table @schema@.log_@set@_1 (like @schema@.log_@set@_0 including all) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+create table @schema@.log_@set@_2 (like @schema@.log_@set@_0 including all) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+create view @schema@.log_@set@ as
+  select * from @schema@.log_@set@_0 union all
+  select * from @schema@.log_@set@_1 union all
+  select * from @schema@.log_@set@_2;
+comment on view @schema@.log_@set@ is 'All segments of the mutation log of set @set@.';
+
+create table @schema@.ticket_@set@_0 (
+  ticket      bigint      not null primary key,
+  snapshot    pg_snapshot not null,
+  floor_seq   bigint      not null,
+  first_seq   bigint,
+  last_seq    bigint,
+  mutations   bigint      not null,
+  set_version integer     not null,
+  drawn_at    timestamptz not null
+) with (autovacuum_enabled = off);
+comment on table @schema@.ticket_@set@_0 is
+  'Tickets of set @set@: the batch of a ticket is what its snapshot shows and the one before does not. floor_seq: every transaction that had no xid yet has only higher numbers. Kept and truncated with the log segment of the same number.';
+create table @schema@.ticket_@set@_1 (like @schema@.ticket_@set@_0 including all) with (autovacuum_enabled = off);
+create table @schema@.ticket_@set@_2 (like @schema@.ticket_@set@_0 including all) with (autovacuum_enabled = off);
+create view @schema@.ticket_@set@ as
+  select * from @schema@.ticket_@set@_0 union all
+  select * from @schema@.ticket_@set@_1 union all
+  select * from @schema@.ticket_@set@_2;
+comment on view @schema@.ticket_@set@ is 'All tickets of set @set@ that are still kept.';
+
+-- Ticket 0 is the state before the first mutation: whoever writes one is in progress now, or comes later.
+insert into @schema@.ticket_@set@_0 (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
+  values (0, pg_catalog.pg_current_snapshot(), 0, 0, 0, pg_catalog.clock_timestamp());
+
+create table @schema@.segment_@set@ (
+  segment     integer not null primary key,
+  closed_xmax xid8
+);
+comment on table @schema@.segment_@set@ is
+  'closed_xmax: no transaction from this xid on writes into the segment. Null while it is in use.';
+insert into @schema@.segment_@set@ (segment) values (0), (1), (2);
+
+grant insert on @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2 to @capture@;
+grant usage on sequence @schema@.seq_@set@ to @capture@;
+grant select on sequence @schema@.switch_@set@ to @capture@;
+
+insert into @schema@.set_head (set_name) values ('@set@') on conflict do nothing;

@@ -1,0 +1,69 @@
+-- Purpose:    draws the next ticket, if anything has been committed since the last one
+-- Parameters: p_epoch            the drawing relay's epoch
+--             p_ticket           the newest ticket that it knows; with
+--             p_before, p_floor  a later snapshot and floor at which nothing was pending (the ticket's own if none)
+-- Returns:    the ticket's row, or no row when there is nothing to publish
+-- Raises:     SHV26 another relay has taken over; SHV25 the snapshot would run backwards
+-- Locks:      the set's head row, so that draws happen one after another and an epoch can't change meanwhile
+-- Touches:    reads the log and tickets; inserts a ticket. Commits durably whatever the session's default is.
+create or replace function @schema@.draw_@set@(p_epoch bigint, p_ticket bigint, p_before pg_snapshot, p_floor bigint)
+  returns setof @schema@.ticket_@set@_0 language plpgsql volatile as $shovel$
+declare
+  v_epoch    bigint;
+  v_last     @schema@.ticket_@set@_0;
+  v_new      @schema@.ticket_@set@_0;
+  v_ceiling  bigint;
+  v_before   pg_snapshot := p_before;
+  v_floor    bigint := p_floor;
+  v_from     bigint;
+begin
+  if pg_catalog.current_setting('synchronous_commit') in ('off', 'local') then
+    perform pg_catalog.set_config('synchronous_commit', 'on', true);
+  end if;
+  select h.epoch into v_epoch from @schema@.set_head h where h.set_name = '@set@' for update;
+  if v_epoch is distinct from p_epoch then
+    raise exception using errcode = 'SHV26',
+      message = 'another relay has taken over set @set@',
+      detail = pg_catalog.format('epoch here %s, in the database %s', p_epoch, v_epoch);
+  end if;
+
+  select t.* into v_last from @schema@.ticket_@set@ t order by t.ticket desc limit 1;
+  if v_before is null or v_last.ticket <> p_ticket then
+    v_before := v_last.snapshot;
+    v_floor := v_last.floor_seq;
+  end if;
+
+  -- The floor is read before the snapshot is taken, the ceiling after it; each statement here has a snapshot of its own.
+  select case when s.is_called then s.last_value else 0 end into v_new.floor_seq from @schema@.seq_@set@ s;
+  v_new.snapshot := pg_catalog.pg_current_snapshot();
+  select case when s.is_called then s.last_value else 0 end into v_ceiling from @schema@.seq_@set@ s;
+
+  if pg_catalog.pg_snapshot_xmin(v_new.snapshot) < pg_catalog.pg_snapshot_xmin(v_last.snapshot)
+     or pg_catalog.pg_snapshot_xmax(v_new.snapshot) < pg_catalog.pg_snapshot_xmax(v_last.snapshot) then
+    raise exception using errcode = 'SHV25',
+      message = 'transaction ids of set @set@ ran backwards: this database is not the one that ticket ' || v_last.ticket || ' was drawn in',
+      detail = pg_catalog.format('ticket %s has %s, now %s', v_last.ticket, v_last.snapshot, v_new.snapshot);
+  end if;
+
+  v_from := @schema@.window_floor_@set@(v_before, v_floor, v_new.snapshot);
+  select pg_catalog.count(*), pg_catalog.min(l.seq), pg_catalog.max(l.seq)
+    into v_new.mutations, v_new.first_seq, v_new.last_seq
+    from @schema@.log_@set@ l
+    where l.seq > v_from and l.seq <= v_ceiling
+      and pg_catalog.pg_visible_in_snapshot(l.xid, v_new.snapshot)
+      and not pg_catalog.pg_visible_in_snapshot(l.xid, v_before);
+  if v_new.mutations = 0 then
+    return;
+  end if;
+
+  v_new.ticket := v_last.ticket + 1;
+  v_new.drawn_at := pg_catalog.clock_timestamp();
+  select r.set_version into strict v_new.set_version from @schema@.replication_set r where r.set_name = '@set@';
+  case (select s.last_value & 3 from @schema@.switch_@set@ s)
+    when 0 then insert into @schema@.ticket_@set@_0 select v_new.*;
+    when 1 then insert into @schema@.ticket_@set@_1 select v_new.*;
+    else insert into @schema@.ticket_@set@_2 select v_new.*;
+  end case;
+  return next v_new;
+end
+$shovel$;

@@ -1,0 +1,11 @@
+-- Removes the log of set @set@ and everything over it. Its triggers and capture functions are gone before.
+drop function if exists @schema@.draw_@set@(bigint, bigint, pg_snapshot, bigint);
+drop function if exists @schema@.peek_@set@(pg_snapshot, bigint);
+drop function if exists @schema@.window_floor_@set@(pg_snapshot, bigint, pg_snapshot);
+drop view if exists @schema@.log_@set@, @schema@.ticket_@set@;
+drop table if exists @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2,
+  @schema@.ticket_@set@_0, @schema@.ticket_@set@_1, @schema@.ticket_@set@_2, @schema@.segment_@set@;
+drop sequence if exists @schema@.seq_@set@, @schema@.switch_@set@;
+delete from @schema@.captured_table where set_name = '@set@';
+delete from @schema@.stream where set_name = '@set@';
+delete from @schema@.set_head where set_name = '@set@';
