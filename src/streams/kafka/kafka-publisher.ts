@@ -18,6 +18,7 @@ import type { Admin, Producer, Transaction } from 'kafkajs';
 import { EXIT, ShovelError } from '../../errors.js';
 import type { OutgoingMessage, Publisher, StreamPosition } from '../publisher.js';
 import type { StreamLogger } from '../stream-logger.js';
+import { Turns } from '../turns.js';
 import { Addresser } from './addresser.js';
 import { type KafkaErrorContext, translateKafkaError } from './errors.js';
 import { type KafkaClient, type KafkaClientOptions, openKafkaClient } from './kafka-client.js';
@@ -72,7 +73,7 @@ class KafkaPublisher implements Publisher {
   #live: Live | undefined;
   /** Why the last producer was thrown away, where nobody has been told yet. */
   #failure: ShovelError | undefined;
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #position: StreamPosition | undefined;
@@ -92,11 +93,11 @@ class KafkaPublisher implements Publisher {
     this.#stopping.abort();
     const stopping = new AbortController();
     this.#stopping = stopping;
-    return this.#inTurn(() => this.#startNow(stopping.signal));
+    return this.#turns.take(() => this.#startNow(stopping.signal));
   }
 
   async publish(messages: readonly OutgoingMessage[], position: StreamPosition): Promise<void> {
-    await this.#inTurn(async () => {
+    await this.#turns.take(async () => {
       this.#idle = false;
       await this.#publishNow(messages, position);
     });
@@ -105,19 +106,9 @@ class KafkaPublisher implements Publisher {
   async stop(): Promise<void> {
     this.#stopping.abort();
     clearTimeout(this.#timer);
-    const waited = new AbortController();
-    const limit = delay(STOP_WITHIN_MS, undefined, { signal: waited.signal }).catch(() => undefined);
-    await Promise.race([this.#queue, limit]);
-    waited.abort();
+    await this.#turns.idle(STOP_WITHIN_MS);
     this.#discard();
     this.#failure = undefined;
-  }
-
-  /** One thing at a time: a refresh and a publish would be in one transaction. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#queue.then(work);
-    this.#queue = done.catch(() => undefined);
-    return done;
   }
 
   async #startNow(signal: AbortSignal): Promise<StreamPosition | undefined> {
@@ -213,10 +204,15 @@ class KafkaPublisher implements Publisher {
   #scheduleRefresh(afterMs: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#inTurn(() => this.#refresh()).catch((error: unknown) => {
-        const failure = translateKafkaError(error, this.#errors);
-        this.#options.logger.warn({ code: failure.code }, "the stream's idle position could not be renewed");
-      });
+      this.#turns
+        .take(() => this.#refresh())
+        .catch((error: unknown) => {
+          const failure = translateKafkaError(error, this.#errors);
+          this.#options.logger.warn(
+            { code: failure.code },
+            "the stream's idle position could not be renewed",
+          );
+        });
     }, afterMs);
     this.#timer.unref();
   }
