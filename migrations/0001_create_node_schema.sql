@@ -1,5 +1,5 @@
 -- Schema of a node: what one database knows of the sets that capture from it. Run once per node as the owner role;
--- frozen once released. @schema@, @owner@ and @capture@ are filled in by src/postgres/migrate.ts.
+-- frozen once released. @schema@ and the roles @owner@, @capture@ and @sandbox@ are filled in by src/postgres/migrate.ts.
 
 create table @schema@.replication_set (
   set_name          text        constraint replication_set_pkey primary key,
@@ -71,3 +71,5 @@ create table @schema@.stream (
 );
 comment on table @schema@.stream is
   'Streams of each set. position_name is a sequence: 2*ticket while that ticket is being sent, 2*ticket+1 once it is out. A sequence is changed in place, so positions never bloat.';
+
+grant usage on schema @schema@ to @capture@;

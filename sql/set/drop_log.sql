@@ -2,6 +2,7 @@
 drop function if exists @schema@.draw_@set@(bigint, bigint, pg_snapshot, bigint);
 drop function if exists @schema@.peek_@set@(pg_snapshot, bigint);
 drop function if exists @schema@.window_floor_@set@(pg_snapshot, bigint, pg_snapshot);
+drop function if exists @schema@.note_metadata_@set@();
 drop view if exists @schema@.log_@set@, @schema@.ticket_@set@;
 drop table if exists @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2,
   @schema@.ticket_@set@_0, @schema@.ticket_@set@_1, @schema@.ticket_@set@_2, @schema@.segment_@set@;

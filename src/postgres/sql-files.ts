@@ -7,17 +7,21 @@ import { readFile } from 'node:fs/promises';
 
 const ROOT = new URL('../../', import.meta.url);
 
-/** Names of the schema and the two roles of a cluster, unquoted. */
+/**
+ * Names of the schema and the roles of a cluster, unquoted. `owner` owns what stands in the schema, `capture` the
+ * functions that write the log (and may do nothing else), `sandbox` those that print rows (and may do nothing at all).
+ */
 export interface NodeNames {
   readonly schema: string;
   readonly owner: string;
   readonly capture: string;
+  readonly sandbox: string;
 }
 
 /** `shovel` for the cluster `default`, else `shovel_<cluster>`; roles are the schema's name with a suffix. */
 export function nodeNames(cluster: string): NodeNames {
   const schema = cluster === 'default' ? 'shovel' : `shovel_${cluster}`;
-  return { schema, owner: `${schema}_owner`, capture: `${schema}_capture` };
+  return { schema, owner: `${schema}_owner`, capture: `${schema}_capture`, sandbox: `${schema}_sandbox` };
 }
 
 export function quoteIdentifier(name: string): string {
@@ -40,6 +44,7 @@ export function fillSql(text: string, names: NodeNames, set?: string): string {
     schema: quoteIdentifier(names.schema),
     owner: quoteIdentifier(names.owner),
     capture: quoteIdentifier(names.capture),
+    sandbox: quoteIdentifier(names.sandbox),
     set,
   };
   return text.replaceAll(/@([a-z]+)@/g, (placeholder, name: string) => values[name] ?? placeholder);

@@ -1,0 +1,98 @@
+/**
+ * The statements that turn a prepared ground into a capturing version. They run inside one transaction of the caller,
+ * which may stay prepared for long: they touch our own rows and functions alone, and replacing a function blocks
+ * nobody who calls it.
+ */
+import { encodeCapturedTable } from '../model/captured-table.js';
+import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
+import { captureFunction } from './function-body.js';
+import { functionNames, positionName, triggerOperations } from './generated-names.js';
+import type { TableDescription } from './table-description.js';
+
+export interface ActivationOptions {
+  readonly names: NodeNames;
+  readonly set: string;
+  readonly version: number;
+  readonly tables: readonly TableDescription[];
+  readonly rowBytes: number;
+  readonly streams: readonly string[];
+  /** sha256 (hex), for telling whether a definition changed. */
+  readonly hash: (text: string) => string;
+}
+
+/** To be run as the owner role (`set local role`). */
+export function activationStatements(options: ActivationOptions): readonly string[] {
+  return [
+    ...options.tables.map((table) => activateTable(table, options)),
+    retireTables(options),
+    ...options.streams.map((stream) => addStream(stream, options)),
+  ];
+}
+
+/** Registers the table under a new rel and makes its functions write that number. */
+function activateTable(table: TableDescription, options: ActivationOptions): string {
+  const definition = encodeCapturedTable(table.captured);
+  const schema = quoteIdentifier(options.names.schema);
+  const functions = triggerOperations(table.captured).map((operation) =>
+    captureFunction(table, operation, options),
+  );
+  const values = [
+    quoteLiteral(options.set),
+    String(options.version),
+    quoteLiteral(table.captured.schema),
+    quoteLiteral(table.captured.table),
+    String(table.relid),
+    quoteLiteral(definition),
+    quoteLiteral(options.hash(definition)),
+  ];
+  const execute = functions.map((sql) => `  execute replace(${quoteLiteral(sql)}, '@rel@', number::text);`);
+  return `do $activate$
+declare
+  number integer;
+begin
+  insert into ${schema}.captured_table (set_name, set_version, schema_name, table_name, relid, definition, definition_hash)
+    values (${values.join(', ')}) returning rel into number;
+${execute.join('\n')}
+end
+$activate$`;
+}
+
+/** Functions of tables and operations that are captured no longer do nothing from now on; their triggers go later. */
+function retireTables(options: ActivationOptions): string {
+  const kept = options.tables.flatMap((table) => functionNames(table.captured));
+  const schema = quoteIdentifier(options.names.schema);
+  const list = kept.length === 0 ? 'null' : kept.map(quoteLiteral).join(', ');
+  return `do $retire$
+declare
+  one text;
+begin
+  for one in
+    select distinct p.proname from ${schema}.captured_table c
+    cross join unnest(array['i', 'u', 'd', 't']) as o(letter)
+    join pg_catalog.pg_proc p on p.proname = (c.definition::json ->> 'base') || '_' || o.letter
+      and p.pronamespace = ${quoteLiteral(schema)}::regnamespace
+    where c.set_name = ${quoteLiteral(options.set)} and p.proname not in (${list === 'null' ? "''" : list})
+  loop
+    execute format('create or replace function ${schema.replaceAll("'", "''")}.%I() returns trigger language plpgsql security definer as %L',
+      one, ' begin return null; end ');
+  end loop;
+end
+$retire$`;
+}
+
+/** A stream that is new begins at the first ticket drawn after this transaction has committed. */
+function addStream(stream: string, options: ActivationOptions): string {
+  const schema = quoteIdentifier(options.names.schema);
+  const position = positionName(options.set, stream);
+  return `do $stream$
+begin
+  if not exists (select from ${schema}.stream s where s.set_name = ${quoteLiteral(options.set)} and s.stream_name = ${quoteLiteral(stream)}) then
+    create sequence ${schema}.${position} as bigint minvalue 0 start 0;
+    perform pg_catalog.setval('${schema}.${position}', 0);
+    insert into ${schema}.stream (set_name, stream_name, since_version, first_ticket, position_name)
+      values (${quoteLiteral(options.set)}, ${quoteLiteral(stream)}, ${options.version},
+        (select coalesce(max(t.ticket), 0) + 1 from ${schema}.ticket_${options.set} t), ${quoteLiteral(position)});
+  end if;
+end
+$stream$`;
+}

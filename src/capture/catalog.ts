@@ -1,0 +1,162 @@
+/** Reads from the catalog what describe.ts decides on. One query for all tables of a set each. */
+import type { PostgresConnection } from '../postgres/connect.js';
+import type { NodeNames } from '../postgres/sql-files.js';
+import type { PartType } from './pinned-settings.js';
+
+export interface Relation {
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  /** pg_class.relkind */
+  readonly kind: string;
+  /** pg_class.relpersistence */
+  readonly persistence: string;
+  readonly partition: boolean;
+  readonly trusted: boolean;
+}
+
+export interface Column {
+  readonly relid: number;
+  readonly name: string;
+  readonly type: string;
+  readonly virtual: boolean;
+  /** Depth 0: its own type, and what a domain is over; deeper: elements, fields, bounds. */
+  readonly parts: readonly (PartType & {
+    readonly depth: number;
+    readonly json: boolean;
+    readonly array: boolean;
+    readonly cast: boolean;
+    readonly trusted: boolean;
+  })[];
+}
+
+export interface UniqueIndex {
+  readonly relid: number;
+  readonly primary: boolean;
+  readonly columns: readonly string[];
+}
+
+/** A role is trusted with the log if it could read it anyway: superusers, the installer, members of the owner role. */
+function trusted(role: string, owner: string): string {
+  return `(select r.rolsuper or r.rolname = current_user
+             or exists (select from pg_roles o where o.rolname = '${owner.replaceAll("'", "''")}' and pg_has_role(r.oid, o.oid, 'member'))
+           from pg_roles r where r.oid = ${role})`;
+}
+
+/** Tables by exact name, and every ordinary or partitioned table of the schemas. */
+export async function readRelations(
+  connection: PostgresConnection,
+  wanted: {
+    readonly tables: readonly { schema: string; table: string }[];
+    readonly schemas: readonly string[];
+    readonly names: NodeNames;
+  },
+): Promise<readonly Relation[]> {
+  const rows = await connection.query(
+    `select c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition::text as partition,
+            ${trusted('c.relowner', wanted.names.owner)}::text as trusted
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind not in ('i', 'I', 'S', 't', 'c')
+       and ((n.nspname, c.relname) in (select w.schema, w.table from json_to_recordset($1::json) as w(schema text, "table" text))
+         or (n.nspname in (select json_array_elements_text($2::json)) and c.relkind in ('r', 'p') and not c.relispartition))
+     order by n.nspname, c.relname`,
+    [JSON.stringify(wanted.tables), JSON.stringify(wanted.schemas)],
+  );
+  return rows.map((row) => ({
+    oid: Number(row.oid),
+    schema: row.nspname ?? '',
+    name: row.relname ?? '',
+    kind: row.relkind ?? '',
+    persistence: row.relpersistence ?? '',
+    partition: row.partition === 'true',
+    trusted: row.trusted === 'true',
+  }));
+}
+
+/** Columns with the base types that each is made of, at any depth. */
+export async function readColumns(
+  connection: PostgresConnection,
+  relids: readonly number[],
+  names: NodeNames,
+): Promise<readonly Column[]> {
+  const rows = await connection.query(
+    `with recursive part(relid, attnum, typid, depth, in_range) as (
+       select a.attrelid, a.attnum, a.atttypid, 0, false from pg_attribute a
+       where a.attrelid in (select (json_array_elements_text($1::json))::oid) and a.attnum > 0 and not a.attisdropped
+     union
+       select p.relid, p.attnum, s.typid, p.depth + s.step, p.in_range or s.in_range
+       from part p join pg_type t on t.oid = p.typid
+       cross join lateral (
+         select t.typelem, false, 1 where t.typcategory = 'A' and t.typelem <> 0
+         union all select t.typbasetype, false, 0 where t.typtype = 'd'
+         union all select r.rngsubtype, true, 1 from pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)
+         union all select f.atttypid, false, 1 from pg_attribute f
+           where t.typtype = 'c' and f.attrelid = t.typrelid and f.attnum > 0 and not f.attisdropped
+         ) s(typid, in_range, step) where p.depth < 20)
+     select p.relid, a.attname, format_type(a.atttypid, a.atttypmod) as type,
+            (a.attgenerated = 'v')::text as virtual,
+            json_agg(json_build_object(
+              'name', t.typname, 'builtin', t.oid < 16384, 'inRange', p.in_range, 'depth', p.depth,
+              'json', t.oid in (114, 3802), 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
+              'cast', exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = 114 and k.oid >= 16384),
+              'trusted', ${trusted('t.typowner', names.owner)}) order by p.depth) as parts
+     from part p join pg_type t on t.oid = p.typid
+     join pg_attribute a on a.attrelid = p.relid and a.attnum = p.attnum
+     group by p.relid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated
+     order by p.relid, a.attnum`,
+    [JSON.stringify(relids.map(String))],
+  );
+  return rows.map((row) => ({
+    relid: Number(row.relid),
+    name: row.attname ?? '',
+    type: row.type ?? '',
+    virtual: row.virtual === 'true',
+    parts: JSON.parse(row.parts ?? '[]') as Column['parts'],
+  }));
+}
+
+/** Indexes that may serve as a key: unique, valid, immediate, whole, of plain columns that are not null. */
+export async function readUniqueIndexes(
+  connection: PostgresConnection,
+  relids: readonly number[],
+): Promise<readonly UniqueIndex[]> {
+  const rows = await connection.query(
+    `select i.indrelid, i.indisprimary::text as primary,
+            (select json_agg(a.attname order by k.n) from unnest(i.indkey) with ordinality k(attnum, n)
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum where k.n <= i.indnkeyatts) as columns
+     from pg_index i join pg_class c on c.oid = i.indexrelid
+     where i.indrelid in (select (json_array_elements_text($1::json))::oid)
+       and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+       and not exists (select from unnest(i.indkey) with ordinality k(attnum, n)
+                       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                       where k.n <= i.indnkeyatts and not a.attnotnull)
+     order by i.indrelid, i.indisprimary desc, i.indnkeyatts, c.relname`,
+    [JSON.stringify(relids.map(String))],
+  );
+  return rows.map((row) => ({
+    relid: Number(row.indrelid),
+    primary: row.primary === 'true',
+    columns: JSON.parse(row.columns ?? '[]') as readonly string[],
+  }));
+}
+
+/** Every partition below each root, in oid order: the order in which locks are taken. */
+export async function readPartitions(
+  connection: PostgresConnection,
+  roots: readonly number[],
+): Promise<readonly { root: number; relid: number; schema: string; table: string }[]> {
+  const rows = await connection.query(
+    `select r.root, c.oid, n.nspname, c.relname
+     from (select (json_array_elements_text($1::json))::oid as root) r
+     cross join lateral pg_partition_tree(r.root::regclass) t
+     join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace
+     where t.relid <> r.root order by c.oid`,
+    [JSON.stringify(roots.map(String))],
+  );
+  return rows.map((row) => ({
+    root: Number(row.root),
+    relid: Number(row.oid),
+    schema: row.nspname ?? '',
+    table: row.relname ?? '',
+  }));
+}

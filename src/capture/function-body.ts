@@ -1,0 +1,200 @@
+/**
+ * Renders the capture function of one table and operation.
+ *
+ * Invariant: the application's write never fails or waits because of it. Whatever names a column, casts, or may fail
+ * stands in a block that writes nothing, so that it costs no subtransaction id, and falls back to the whole row; where
+ * even that can't be printed the row is logged as unreadable, with its SQLSTATE. The insert stands outside the block:
+ * it names only our own columns. Nothing is read but settings and sequences.
+ */
+import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
+import { functionName, type TriggerOperation } from './generated-names.js';
+import { settingsTest } from './pinned-settings.js';
+import { directImage, directKey, extraImage, pinnedImage, pinnedKey, type RowVariable } from './row-image.js';
+import type { TableDescription } from './table-description.js';
+
+export interface FunctionOptions {
+  readonly names: NodeNames;
+  readonly set: string;
+  readonly version: number;
+  /** A row whose text is longer is logged by its key alone and marked `o`. */
+  readonly rowBytes: number;
+}
+
+const TEXT = 'pg_catalog.text';
+
+/** What a trigger calls until a version is decided: nothing happens. */
+export function stubFunction(name: string, names: NodeNames): string {
+  return `create function ${quoteIdentifier(names.schema)}.${quoteIdentifier(name)}() returns trigger
+  language plpgsql security definer as $shovel$ begin return null; end $shovel$`;
+}
+
+/** `@rel@` stands for the number of the table's row in captured_table, filled in by the activating statement. */
+export function captureFunction(
+  table: TableDescription,
+  operation: TriggerOperation,
+  options: FunctionOptions,
+): string {
+  const name = functionName(table.captured.base, operation);
+  const body = operation === 't' ? truncateBody(options) : rowBody(table, operation, options);
+  return `create or replace function ${quoteIdentifier(options.names.schema)}.${quoteIdentifier(name)}() returns trigger
+  language plpgsql security definer as $shovel$
+${body}
+$shovel$`;
+}
+
+function truncateBody(options: FunctionOptions): string {
+  return `declare
+  w_ pg_catalog.int8;
+  c_ pg_catalog.int8;
+begin
+${metadata(options)}
+${insert(options, { op: 'T', leaf: true, values: { mark: 'null', old_ctid: 'null', new_ctid: 'null', old: 'null', new: 'null', extra: 'null' } })}
+  return null;
+end`;
+}
+
+function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: FunctionOptions): string {
+  const old: RowVariable | undefined = operation === 'i' ? undefined : 'OLD';
+  const next: RowVariable | undefined = operation === 'd' ? undefined : 'NEW';
+  const whole = table.captured.before === 'full';
+  const rows = [old, next].filter((row) => row !== undefined);
+  return `declare
+  o_ ${TEXT};
+  n_ ${TEXT};
+  x_ ${TEXT};
+  m_ pg_catalog."char";
+  w_ pg_catalog.int8;
+  c_ pg_catalog.int8;
+begin
+  begin
+${images(table, { rows, whole, options })}
+${extras(table, { old: whole ? old : undefined, next })}
+  exception when others then
+    m_ := 'f';
+    x_ := null;
+    begin
+${rows.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
+    exception when others then
+      m_ := 'u';
+      x_ := SQLSTATE;
+      n_ := null;
+      o_ := null;
+${keyAlone(table, { row: old ?? 'NEW', options, indent: '      ' })}
+    end;
+  end;
+  if coalesce(pg_catalog.octet_length(o_), 0) operator(pg_catalog.+) coalesce(pg_catalog.octet_length(n_), 0) operator(pg_catalog.>) ${options.rowBytes} then
+    m_ := 'o';
+    x_ := null;
+    n_ := null;
+    o_ := null;
+${keyAlone(table, { row: old ?? 'NEW', options, indent: '    ' })}
+  end if;
+${metadata(options)}
+${insert(options, {
+  op: operation.toUpperCase(),
+  leaf: table.captured.partitioned,
+  values: {
+    mark: 'm_',
+    old_ctid: old ? 'OLD.ctid' : 'null',
+    new_ctid: next ? 'NEW.ctid' : 'null',
+    old: 'o_',
+    new: 'n_',
+    extra: 'x_',
+  },
+})}
+  return null;
+end`;
+}
+
+const variable = (row: RowVariable) => (row === 'OLD' ? 'o_' : 'n_');
+
+/** The images under the session's settings where they will do, else by the sandbox with all settings pinned. */
+function images(
+  table: TableDescription,
+  { rows, whole, options }: { rows: readonly RowVariable[]; whole: boolean; options: FunctionOptions },
+): string {
+  const image = (row: RowVariable, pinned: boolean) => {
+    const keyOnly = row === 'OLD' && !whole;
+    if (pinned) {
+      return keyOnly
+        ? pinnedKey(table, row, options.names)
+        : pinnedImage(table, row, { names: options.names, strict: true });
+    }
+    return keyOnly ? directKey(table, row) : directImage(table, row);
+  };
+  const assign = (pinned: boolean, indent: string) =>
+    rows.map((row) => `${indent}${variable(row)} := ${image(row, pinned)};`).join('\n');
+  if (table.isolated) return assign(true, '    ');
+  const test = settingsTest(table.settings);
+  if (!test) return assign(false, '    ');
+  return `    if ${test} then
+${assign(false, '      ')}
+    else
+${assign(true, '      ')}
+    end if;`;
+}
+
+function extras(
+  table: TableDescription,
+  { old, next }: { old: RowVariable | undefined; next: RowVariable | undefined },
+): string {
+  const found = (
+    [
+      ['old', old],
+      ['new', next],
+    ] as const
+  ).flatMap(([member, row]) => {
+    const extra = row ? extraImage(table, row) : undefined;
+    return extra ? [{ member, ...extra }] : [];
+  });
+  if (found.length === 0) return '';
+  const members = found.map(({ member, build }) => `'${member}', ${build}`);
+  return `    if ${found.map(({ test }) => test).join(' or ')} then
+      x_ := pg_catalog.json_build_object(${members.join(', ')})::${TEXT};
+    end if;`;
+}
+
+/** The key in o_, where it can be printed at all. */
+function keyAlone(
+  table: TableDescription,
+  { row, options, indent }: { row: RowVariable; options: FunctionOptions; indent: string },
+): string {
+  const key = table.isolated ? pinnedKey(table, row, options.names) : directKey(table, row);
+  if (!key) return '';
+  return `${indent}begin
+${indent}  o_ := ${key};
+${indent}exception when others then
+${indent}  o_ := null;
+${indent}end;`;
+}
+
+/** c_ becomes the number of the log row that holds the transaction's context; null where the application set none. */
+function metadata({ names, set }: FunctionOptions): string {
+  return `  if pg_catalog.current_setting('shovel.metadata', true) operator(pg_catalog.<>) '' then
+    c_ := ${quoteIdentifier(names.schema)}.note_metadata_${set}();
+  end if;`;
+}
+
+/** Writes into the segment that the switch names; into none while capture is suspended (8 and above). */
+function insert(
+  { names, set, version }: FunctionOptions,
+  row: {
+    op: string;
+    leaf: boolean;
+    values: Record<'mark' | 'old_ctid' | 'new_ctid' | 'old' | 'new' | 'extra', string>;
+  },
+): string {
+  const schema = quoteIdentifier(names.schema);
+  const { mark, old_ctid, new_ctid, old, new: next, extra } = row.values;
+  const into = (segment: number) =>
+    `    insert into ${schema}.log_${set}_${segment} (rel, ver, op, mark, old_ctid, new_ctid, leaf, meta, old, new, extra)
+      values (@rel@, ${version}, '${row.op}', ${mark}, ${old_ctid}, ${new_ctid}, ${row.leaf ? 'TG_RELID' : 'null'}, c_, ${old}, ${next}, ${extra});`;
+  return `  w_ := pg_catalog.pg_sequence_last_value('${schema}.switch_${set}'::pg_catalog.regclass);
+  if w_ operator(pg_catalog.=) 0 then
+${into(0)}
+  elsif w_ operator(pg_catalog.=) 1 then
+${into(1)}
+  elsif w_ operator(pg_catalog.=) 2 then
+${into(2)}
+  end if;`;
+}

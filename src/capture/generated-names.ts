@@ -1,0 +1,45 @@
+/**
+ * Names of what is generated per set and table. Each carries a hash of the table's whole name, so that PostgreSQL's
+ * cut at 63 bytes never makes two of them one; `!` sorts our triggers before every other of the table.
+ */
+import { createHash } from 'node:crypto';
+import type { CapturedTable } from '../model/captured-table.js';
+import type { QualifiedName } from '../model/set-configuration.js';
+
+export type TriggerOperation = 'i' | 'u' | 'd' | 't';
+
+/** `capture_<set>_<10 hex>`: what the functions of one table begin with. At most 61 bytes with an operation. */
+export function functionBase(set: string, table: QualifiedName): string {
+  const hash = createHash('sha256')
+    .update(JSON.stringify([table.schema, table.table]))
+    .digest('hex');
+  return `capture_${set}_${hash.slice(0, 10)}`;
+}
+
+export function functionName(base: string, operation: TriggerOperation): string {
+  return `${base}_${operation}`;
+}
+
+const LETTERS = { insert: 'i', update: 'u', delete: 'd', truncate: 't' } as const;
+
+export function triggerOperations(table: CapturedTable): readonly TriggerOperation[] {
+  return table.operations.map((operation) => LETTERS[operation]);
+}
+
+export function functionNames(table: CapturedTable): readonly string[] {
+  return triggerOperations(table).map((operation) => functionName(table.base, operation));
+}
+
+/** Unique among the sets and clusters that may capture the same table. */
+export function triggerName(schema: string, set: string, operation: TriggerOperation): string {
+  const hash = createHash('sha256')
+    .update(JSON.stringify([schema, set]))
+    .digest('hex');
+  return `!shovel_${set}_${hash.slice(0, 8)}_${operation}`;
+}
+
+/** The sequence that holds a stream's position. */
+export function positionName(set: string, stream: string): string {
+  const hash = createHash('sha256').update(stream).digest('hex');
+  return `position_${set}_${hash.slice(0, 8)}`;
+}

@@ -1,0 +1,107 @@
+/**
+ * Tries a short transaction again and again until it gets its locks, each try waiting for them no longer than the
+ * session's lock_timeout: an application that queues behind us waits no longer than that. Between the tries it stays
+ * away for a random while. Gives up with the names of those who hold the table.
+ */
+import { RefusedError } from '../errors.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
+import { transaction } from '../postgres/transaction.js';
+
+export interface Patience {
+  readonly lockTimeoutMs: number;
+  /** After so long without the locks: RefusedError `table_busy`. */
+  readonly giveUpMs: number;
+  /** A line for people when it takes longer than a second or so. */
+  readonly waiting: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+const RETRY: ReadonlySet<string> = new Set([
+  SQLSTATE.lockNotAvailable,
+  SQLSTATE.deadlock,
+  SQLSTATE.serialization,
+  '55006', // object in use
+]);
+
+/** Two sessions that change one catalog row at once: `tuple concurrently updated` has no SQLSTATE of its own. */
+function isConcurrentUpdate(error: PostgresError): boolean {
+  return error.sqlstate === SQLSTATE.internal && /tuple concurrently/.test(error.message);
+}
+
+/** `table` is for people; `relids` are those whose holders are named. */
+export async function patiently<T>(
+  connection: PostgresConnection,
+  work: (connection: PostgresConnection) => Promise<T>,
+  { table, relids, patience }: { table: string; relids: readonly number[]; patience: Patience },
+): Promise<T> {
+  const begun = performance.now();
+  let told = begun;
+  for (;;) {
+    patience.signal?.throwIfAborted();
+    try {
+      return await transaction(connection, async () => {
+        await connection.query(`select pg_catalog.set_config('lock_timeout', $1, true)`, [
+          `${patience.lockTimeoutMs}ms`,
+        ]);
+        return await work(connection);
+      });
+    } catch (error) {
+      if (!(error instanceof PostgresError) || !(RETRY.has(error.sqlstate) || isConcurrentUpdate(error))) {
+        throw error;
+      }
+      const now = performance.now();
+      if (now - begun > patience.giveUpMs) {
+        throw new RefusedError(
+          'table_busy',
+          `Table ${table} is held by ${await holders(connection, relids)}.`,
+          {
+            hint: 'Run again when that has ended; nothing waits on shovel meanwhile.',
+            cause: error,
+          },
+        );
+      }
+      if (now - told > 2_000) {
+        told = now;
+        patience.waiting(`waiting for table ${table}, held by ${await holders(connection, relids)}`);
+      }
+      await pause(patience.lockTimeoutMs * (1 + 4 * Math.random()), patience.signal);
+    }
+  }
+}
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}
+
+/** `pid 4711 (app, 12 s), prepared transaction "x"`: never a query's text. */
+async function holders(connection: PostgresConnection, relids: readonly number[]): Promise<string> {
+  const rows = await connection.query(
+    `select distinct on (l.virtualtransaction) coalesce(
+        case when a.backend_type = 'autovacuum worker'
+             then format('autovacuum (pid %s; select pg_cancel_backend(%s) stops it)', a.pid, a.pid) end,
+        format('pid %s (%s, %s s)', a.pid, coalesce(nullif(a.application_name, ''), 'no application_name'),
+               round(extract(epoch from clock_timestamp() - coalesce(a.xact_start, a.query_start)))),
+        format('prepared transaction %s', coalesce(quote_literal(p.gid), 'unknown'))) as holder
+     from pg_locks l
+     left join pg_stat_activity a on a.pid = l.pid
+     left join pg_prepared_xacts p on l.virtualtransaction = '-1/' || p.transaction
+     where l.granted and l.locktype = 'relation' and l.pid is distinct from pg_backend_pid()
+       and l.database = (select oid from pg_database where datname = current_database())
+       and l.relation in (select (json_array_elements_text($1::json))::oid)
+       and l.mode <> 'AccessShareLock'`,
+    [JSON.stringify(relids.map(String))],
+  );
+  const named = rows.map((row) => row.holder ?? '');
+  return named.length === 0 ? 'sessions that change all the time' : named.slice(0, 3).join(', ');
+}

@@ -1,0 +1,109 @@
+/**
+ * Takes capture away from tables that a set has no longer: triggers one table per transaction, then their functions,
+ * and with the last table the log itself. Comes after the decision, so a table that is busy now can be done later.
+ */
+import type { CapturedTable } from '../model/captured-table.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import { type NodeNames, quoteIdentifier, readSql } from '../postgres/sql-files.js';
+import { functionNames, triggerName } from './generated-names.js';
+import { type Patience, patiently } from './lock-patience.js';
+
+export interface RemovalOptions extends Patience {
+  readonly names: NodeNames;
+  readonly set: string;
+  /** Tables that stay captured; with none the set's log goes too. */
+  readonly keep: readonly CapturedTable[];
+}
+
+/** @throws RefusedError `table_busy` */
+export async function removeCapture(connection: PostgresConnection, options: RemovalOptions): Promise<void> {
+  for (const step of await steps(connection, options)) {
+    await patiently(
+      connection,
+      async () => {
+        for (const statement of step.statements) await connection.script(statement);
+      },
+      { table: step.table, relids: step.relids, patience: options },
+    );
+  }
+}
+
+export async function planRemoval(
+  connection: PostgresConnection,
+  options: RemovalOptions,
+): Promise<readonly string[]> {
+  return (await steps(connection, options)).flatMap((step) => step.statements);
+}
+
+interface Step {
+  readonly table: string;
+  readonly relids: readonly number[];
+  readonly statements: readonly string[];
+}
+
+async function steps(connection: PostgresConnection, options: RemovalOptions): Promise<readonly Step[]> {
+  const { names, set } = options;
+  const kept = new Set(options.keep.flatMap(functionNames));
+  const ours = (['i', 'u', 'd', 't'] as const).map((letter) => triggerName(names.schema, set, letter));
+  const rows = await connection.query(
+    `select t.tgrelid, n.nspname, c.relname, t.tgname, p.proname from pg_catalog.pg_trigger t
+     join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     join pg_catalog.pg_proc p on p.oid = t.tgfoid
+     where t.tgname in (select json_array_elements_text($1::json)) and t.tgparentid = 0
+     order by t.tgrelid, t.tgname`,
+    [JSON.stringify(ours)],
+  );
+  const found = new Map<number, { table: string; relids: number[]; statements: string[] }>();
+  for (const row of rows) {
+    if (kept.has(row.proname ?? '')) continue;
+    const relid = Number(row.tgrelid);
+    const on = `${quoteIdentifier(row.nspname ?? '')}.${quoteIdentifier(row.relname ?? '')}`;
+    const step = found.get(relid) ?? {
+      table: `${row.nspname}.${row.relname}`,
+      relids: [relid],
+      statements: [],
+    };
+    step.statements.push(`drop trigger if exists ${quoteIdentifier(row.tgname ?? '')} on ${on}`);
+    found.set(relid, step);
+  }
+  const last = await lastStep(connection, options);
+  return last.statements.length === 0 ? [...found.values()] : [...found.values(), last];
+}
+
+async function lastStep(connection: PostgresConnection, options: RemovalOptions): Promise<Step> {
+  const { names, set } = options;
+  const kept = new Set(options.keep.flatMap(functionNames));
+  const schema = quoteIdentifier(names.schema);
+  // A function's name is `capture_<set>_<10 hex>_<letter>`: the tail has a fixed length, so no other set's match.
+  const rows = await connection.query(
+    `select p.proname from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+     where n.nspname = $1 and p.proname ~ $2 order by p.proname`,
+    [names.schema, `^capture_${set}_[0-9a-f]{10}_[iudt]$`],
+  );
+  const functions = rows
+    .map((row) => row.proname ?? '')
+    .filter((name) => !kept.has(name))
+    .map((name) => `drop function if exists ${schema}.${quoteIdentifier(name)}()`);
+  const whole = options.keep.length === 0;
+  const statements = whole
+    ? [...functions, await positions(connection, options), await readSql('sql/set/drop_log.sql', names, set)]
+    : functions;
+  return {
+    table: `log of set ${set}`,
+    relids: [],
+    statements:
+      statements.length === 0
+        ? []
+        : [`set local role ${quoteIdentifier(names.owner)}`, ...statements, 'reset role'],
+  };
+}
+
+async function positions(connection: PostgresConnection, { names, set }: RemovalOptions): Promise<string> {
+  const schema = quoteIdentifier(names.schema);
+  const rows = await connection.query(
+    `select c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and c.relkind = 'S' and c.relname ~ $2 order by 1`,
+    [names.schema, `^position_${set}_[0-9a-f]{8}$`],
+  );
+  return rows.map((row) => `drop sequence if exists ${schema}.${row.relname};`).join('\n');
+}

@@ -1,0 +1,137 @@
+/**
+ * The SQL expressions that turn OLD and NEW into text inside a capture function. Every function and operator is
+ * schema-qualified, for the functions run as their owner under the writer's search_path. What names a column is only
+ * ever placed in the write-free block of function-body.ts.
+ */
+import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
+import type { ColumnDescription, TableDescription } from './table-description.js';
+
+export type RowVariable = 'OLD' | 'NEW';
+
+const EQUALS = 'operator(pg_catalog.=)';
+const TEXT = 'pg_catalog.text';
+
+function textArray(names: readonly string[]): string {
+  return `array[${names.map(quoteLiteral).join(', ')}]::${TEXT}[]`;
+}
+
+/** A function of the node's schema that runs as the sandbox role with every setting pinned. */
+function sandboxed(names: NodeNames, call: string): string {
+  return `${quoteIdentifier(names.schema)}.${call}`;
+}
+
+/** json_build_object takes 100 arguments. */
+const MOST_PAIRS = 50;
+
+function buildObject(row: RowVariable, columns: readonly string[]): string {
+  if (columns.length <= MOST_PAIRS) {
+    const pairs = columns.map((name) => `${quoteLiteral(name)}, ${row}.${quoteIdentifier(name)}`);
+    return `pg_catalog.json_build_object(${pairs.join(', ')})::${TEXT}`;
+  }
+  const list = columns.map((name) => `${row}.${quoteIdentifier(name)} as ${quoteIdentifier(name)}`);
+  return `(select pg_catalog.row_to_json(q_)::${TEXT} from (select ${list.join(', ')}) q_)`;
+}
+
+/** The row as it is captured, printed under the session's own settings. Undefined where only the sandbox may print it. */
+export function directImage(table: TableDescription, row: RowVariable): string | undefined {
+  if (table.isolated) return undefined;
+  const { columns } = table.captured;
+  return columns ? buildObject(row, columns) : `pg_catalog.row_to_json(${row})::${TEXT}`;
+}
+
+/** The same under pinned settings, by a role that may do nothing. `strict`: a column that is gone is an error. */
+export function pinnedImage(
+  table: TableDescription,
+  row: RowVariable,
+  { names, strict }: { names: NodeNames; strict: boolean },
+): string {
+  const { columns } = table.captured;
+  return columns
+    ? sandboxed(names, `row_pick(${row}, ${textArray(columns)}, ${strict})`)
+    : sandboxed(names, `row_text(${row})`);
+}
+
+/** The key's columns alone. Undefined where only the sandbox may print them. */
+export function directKey(table: TableDescription, row: RowVariable): string | undefined {
+  const { key } = table.captured;
+  return table.isolated || !key ? undefined : buildObject(row, key);
+}
+
+export function pinnedKey(table: TableDescription, row: RowVariable, names: NodeNames): string | undefined {
+  const { key } = table.captured;
+  return key ? sandboxed(names, `row_pick(${row}, ${textArray(key)}, true)`) : undefined;
+}
+
+/**
+ * What JSON can't tell: `{"text":{"a":"[0:1]={1,2}"},"json_null":["j"]}` for a row that needs it, else null. Text is
+ * made by format(), which calls output functions alone and never a cast.
+ */
+export function extraImage(
+  table: TableDescription,
+  row: RowVariable,
+): { test: string; build: string } | undefined {
+  const texts = table.columns.flatMap((column) => textCondition(column, row));
+  const nulls = table.columns.flatMap((column) => jsonNullCondition(column, row));
+  if (texts.length === 0 && nulls.length === 0) return undefined;
+  const test = [...texts, ...nulls].map(({ test: one }) => `coalesce(${one}, false)`).join(' or ');
+  const members = texts.map(
+    ({ column, test: one }) =>
+      `${quoteLiteral(column)}, case when ${one} then pg_catalog.format('%s', ${row}.${quoteIdentifier(column)}) end`,
+  );
+  const named = nulls.map(({ column, test: one }) => `case when ${one} then ${quoteLiteral(column)} end`);
+  const parts = [
+    ...chunk(members).map(
+      (some, i) =>
+        `'text${i === 0 ? '' : i}', pg_catalog.json_strip_nulls(pg_catalog.json_build_object(${some.join(', ')}))`,
+    ),
+    ...(named.length > 0
+      ? [
+          `'json_null', pg_catalog.array_to_json(pg_catalog.array_remove(array[${named.join(', ')}]::${TEXT}[], null))`,
+        ]
+      : []),
+  ];
+  return { test, build: `pg_catalog.json_build_object(${parts.join(', ')})` };
+}
+
+function chunk<T>(items: readonly T[]): T[][] {
+  const chunks: T[][] = [];
+  for (let at = 0; at < items.length; at += MOST_PAIRS) chunks.push(items.slice(at, at + MOST_PAIRS));
+  return chunks;
+}
+
+interface Condition {
+  readonly column: string;
+  readonly test: string;
+}
+
+function textCondition(column: ColumnDescription, row: RowVariable): Condition[] {
+  const value = `${row}.${quoteIdentifier(column.name)}`;
+  const present = `pg_catalog.num_nonnulls(${value}) ${EQUALS} 1`;
+  if (column.asText) return [{ column: column.name, test: present }];
+  if (column.shape === 'array') {
+    const first = `pg_catalog.array_lower(${value}, 1) operator(pg_catalog.<>) 1`;
+    const others = `pg_catalog.array_ndims(${value}) operator(pg_catalog.>) 1 and pg_catalog.array_dims(${value}) operator(pg_catalog.~) '\\[(?!1:)'`;
+    return [{ column: column.name, test: `(${first} or ${others})` }];
+  }
+  if (column.shape === 'nested') {
+    const printed = `pg_catalog.format('%s', ${value})`;
+    const suspicious = [`']={'`, `'null'`].map(
+      (mark) => `pg_catalog.strpos(${printed}, ${mark}) operator(pg_catalog.>) 0`,
+    );
+    return [{ column: column.name, test: `(${present} and (${suspicious.join(' or ')}))` }];
+  }
+  return [];
+}
+
+/** Trimmed text is compared, because json keeps the white space that it was written with. */
+function jsonNullCondition(column: ColumnDescription, row: RowVariable): Condition[] {
+  if (!column.json) return [];
+  const value = `${row}.${quoteIdentifier(column.name)}`;
+  const trimmed = `pg_catalog.btrim(pg_catalog.format('%s', ${value}), E' \\t\\n\\r')`;
+  return [
+    {
+      column: column.name,
+      test: `(pg_catalog.num_nonnulls(${value}) ${EQUALS} 1 and ${trimmed} ${EQUALS} 'null')`,
+    },
+  ];
+}

@@ -1,0 +1,49 @@
+/** What the catalog says of a table that a set captures, joined with what the set file asks for. */
+import type { CapturedTable } from '../model/captured-table.js';
+import type { Setting } from './pinned-settings.js';
+
+/** How a column needs more than row_to_json to be published as the value that it is. */
+export interface ColumnDescription {
+  readonly name: string;
+  /** As format_type prints it. */
+  readonly type: string;
+  /** PostgreSQL 18: null in triggers, so left out. */
+  readonly virtual: boolean;
+  /** A cast to json that is not built in would change it: its text is published. */
+  readonly asText: boolean;
+  /** json and jsonb: JSON null and NULL print the same. */
+  readonly json: boolean;
+  /** `array`: lower bounds are lost in JSON; `nested`: an array or json value stands deeper inside. */
+  readonly shape: 'scalar' | 'array' | 'nested';
+}
+
+export interface PartitionDescription {
+  readonly relid: number;
+  readonly schema: string;
+  readonly table: string;
+}
+
+export interface TableDescription {
+  readonly relid: number;
+  readonly captured: CapturedTable;
+  readonly columns: readonly ColumnDescription[];
+  /** Every partition below, at any depth, in oid order. */
+  readonly partitions: readonly PartitionDescription[];
+  /** Settings of a writer's session that would change how its values print. */
+  readonly settings: readonly Setting[];
+  /**
+   * Its owner, or the owner of one of its types, is not trusted with the log: casts to json that they may define
+   * must run as the sandbox role, which may do nothing.
+   */
+  readonly isolated: boolean;
+  /** Also what arrives under session_replication_role = replica. */
+  readonly replicated: boolean;
+}
+
+export interface CatalogIssue {
+  /** As in the set file, e.g. `public.accounts`. */
+  readonly table: string;
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}
