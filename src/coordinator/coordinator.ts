@@ -38,8 +38,9 @@ export type MultiResult =
 export interface Lease {
   /** Grows with every holder of this lease, over all time. */
   readonly epoch: bigint;
-  /** Aborts as soon as the lease can no longer be vouched for, before it can pass to another. */
+  /** Aborts as soon as the lease can no longer be vouched for, before it can pass to another; also on `release`. */
   readonly lost: AbortSignal;
+  /** Gives it back; where the store can't be reached it runs out by itself. Never throws for that. */
   release(): Promise<void>;
 }
 
@@ -68,18 +69,23 @@ export interface Coordinator {
   read(path: string): Promise<Entry | undefined>;
   /** Names of the children, sorted; empty for a node without any; undefined where the node itself is missing. */
   list(path: string): Promise<readonly string[] | undefined>;
-  /** Sizes are checked beforehand: more than 1,000,000 bytes in one multi is a RefusedError. A parent must exist. */
+  /**
+   * Sizes are checked beforehand: more than 1,000,000 bytes in one multi is a RefusedError. A parent must exist.
+   * Where the place itself is missing (chroot, schema), a multi that creates an entry at the top makes it first.
+   */
   multi(operations: readonly Operation[]): Promise<MultiResult>;
 
   /**
    * Calls `changed` after every change of the node's data, its creation or removal, and after every reconnect
-   * (changes may have been missed): a hint to read again, never the change itself. Ends with the signal.
+   * (changes may have been missed): a hint to read again, never the change itself. Resolves as soon as it is armed,
+   * so that what is read after that can't be missed; ends with the signal.
    */
   watch(path: string, changed: () => void, signal: AbortSignal): Promise<void>;
 
   /**
    * Takes the lease at `path` (its parent must exist), or returns undefined when another holds it now.
-   * `owner` is shown to people. The lease ends with `release`, with `stop`, or when this process is silent for
+   * `owner` is shown to people. Leases are no entries: `read` and `list` don't show them, yet the parent can't be
+   * removed while one is held. The lease ends with `release`, with `stop`, or when this process is silent for
    * longer than the implementation's session time.
    */
   tryLease(path: string, owner: string): Promise<Lease | undefined>;
