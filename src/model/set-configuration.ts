@@ -22,7 +22,10 @@ export interface DatabaseConfiguration {
   readonly dsn: string;
 }
 
-/** A table's name taken apart; `table` is `*` for every table of a schema. */
+/**
+ * A table's name taken apart, as in the catalog; `table` is `*` for every table of a schema. A table that is listed
+ * by name as well as by `*` goes by its own entry.
+ */
 export interface QualifiedName {
   readonly schema: string;
   readonly table: string;
@@ -39,7 +42,7 @@ export interface TableConfiguration {
   readonly key?: readonly string[] | 'none';
   readonly before: 'key' | 'full';
   readonly unchangedWide: 'include' | 'omit';
-  /** The filter's text as written; its grammar is in model/where.ts. */
+  /** The filter in its one spelling (`formatWhere`); the grammar is in model/where.ts. */
   readonly where?: string;
   readonly operations: readonly Operation[];
   readonly capture: 'row' | 'statement';
@@ -47,8 +50,36 @@ export interface TableConfiguration {
 
 export type StreamFormat = 'shovel' | 'debezium' | 'golconde';
 
+/** Debezium's options under Debezium's names, defaults filled in (its own, which are Kafka Connect's). */
+export interface DebeziumOptions {
+  readonly 'decimal.handling.mode': 'precise' | 'double' | 'string';
+  readonly 'time.precision.mode': 'adaptive' | 'adaptive_time_microseconds' | 'connect' | 'isostring';
+  readonly 'binary.handling.mode': 'bytes' | 'base64' | 'base64-url-safe' | 'hex';
+  readonly 'schemas.enable': boolean;
+  readonly 'tombstones.on.delete': boolean;
+  /** Operations that are not published, of `c u d t`; sorted, without `none`. */
+  readonly 'skipped.operations': readonly string[];
+  /** Goes with the stream's `transactions`. */
+  readonly 'provide.transaction.metadata': boolean;
+  /** 0: no heartbeats. */
+  readonly 'heartbeat.interval.ms': number;
+}
+
+/** Files are named by path, or hold PEM text. Any text may hold `${NAME}`. */
+export interface TlsConfiguration {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly passphrase?: string;
+  readonly servername?: string;
+  /** False: the server's certificate is not checked. */
+  readonly rejectUnauthorized: boolean;
+}
+
 interface StreamCommon {
   readonly format: StreamFormat;
+  /** Given where the format is `debezium`. */
+  readonly debezium?: DebeziumOptions;
   /** Undefined: all of the set. */
   readonly tables?: readonly QualifiedName[];
   readonly transactions: boolean;
@@ -56,13 +87,19 @@ interface StreamCommon {
   readonly from?: 'start';
 }
 
+export interface SaslConfiguration {
+  readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
+  readonly username: string;
+  readonly password: string;
+}
+
 export interface KafkaStreamConfiguration extends StreamCommon {
   readonly kind: 'kafka';
   readonly brokers: readonly string[];
   readonly topic: string;
   readonly partitions: number;
-  readonly ssl: boolean | Readonly<Record<string, unknown>>;
-  readonly sasl?: { readonly mechanism: string; readonly username: string; readonly password: string };
+  readonly ssl: boolean | TlsConfiguration;
+  readonly sasl?: SaslConfiguration;
   readonly compression: 'none' | 'gzip';
 }
 
@@ -72,7 +109,7 @@ export interface StompStreamConfiguration extends StreamCommon {
   readonly destination: string;
   readonly login?: string;
   readonly passcode?: string;
-  readonly tls?: boolean | Readonly<Record<string, unknown>>;
+  readonly tls?: boolean | TlsConfiguration;
 }
 
 export interface FileStreamConfiguration extends StreamCommon {
@@ -86,11 +123,46 @@ export type StreamConfiguration =
   | StompStreamConfiguration
   | FileStreamConfiguration;
 
-export interface TargetConfiguration {
-  readonly stream: string;
-  /** Kept as validated plain data; the applier that reads it knows its shape. */
-  readonly settings: Readonly<Record<string, unknown>>;
+/** Where a table's rows go in a PostgreSQL target. */
+export interface TargetTable {
+  readonly from: QualifiedName;
+  /** Undefined: the same name. */
+  readonly to?: QualifiedName;
+  /** Source column → target column; others keep their names. */
+  readonly columns: Readonly<Record<string, string>>;
 }
+
+export interface PostgresTargetSettings {
+  /** May hold `${NAME}`. */
+  readonly dsn: string;
+  /** Only tables that go by other names; the rest of the stream keep theirs. Sorted by `from`. */
+  readonly tables: readonly TargetTable[];
+  readonly truncate: 'delete' | 'native';
+  /** Targets of one group commit together. */
+  readonly atomic?: string;
+}
+
+export interface RedisTargetSettings {
+  /** May hold `${NAME}`. */
+  readonly url: string;
+  /** A template; besides the usual placeholders `{column}` is a column's text. */
+  readonly key: string;
+  readonly as: 'hash' | 'json';
+  readonly ttlSeconds?: number;
+}
+
+export interface HandlerTargetSettings {
+  /** Path of a module, relative to where the applier is started. */
+  readonly module: string;
+  /** The database whose transaction the handler gets. */
+  readonly postgres?: { readonly dsn: string };
+  readonly atomic?: string;
+}
+
+export type TargetConfiguration =
+  | { readonly kind: 'postgres'; readonly stream: string; readonly settings: PostgresTargetSettings }
+  | { readonly kind: 'redis'; readonly stream: string; readonly settings: RedisTargetSettings }
+  | { readonly kind: 'handler'; readonly stream: string; readonly settings: HandlerTargetSettings };
 
 export interface LimitsConfiguration {
   readonly logBytes: number;
