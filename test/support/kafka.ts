@@ -24,8 +24,11 @@ export const silentLogger: StreamLogger = {
   warn: () => undefined,
 };
 
-export function brokerList(addresses: string): string[] {
-  return addresses.split(',').filter((address) => address !== '');
+/** Of the broker that tests share. */
+export function kafkaBrokers(): string[] {
+  const addresses = process.env.TEST_KAFKA_BROKERS ?? '';
+  if (addresses === '') throw new Error('no Kafka for tests: npm run -s services -- up kafka');
+  return addresses.split(',');
 }
 
 /** A client of the test's own, apart from the publisher's. */
@@ -91,48 +94,91 @@ export async function createTestTopic(
 }
 
 /**
- * Everything committed in the topic, partition by partition in offset order, up to the last stable offset at the
- * time of the call. The end is found by a marker transaction of the test's own? No: by the offsets that the broker
- * gives to `read_committed` readers, so an open transaction hides what follows it, as from any consumer.
+ * What a `read_committed` consumer finds in the topic, partition by partition in offset order, up to the last stable
+ * offset at the time of the call. That offset may lag a commit by some milliseconds: `atLeast` reads again until so
+ * many messages are there or 15 seconds have passed.
  */
-export async function readTopic(brokers: readonly string[], topic: string): Promise<ReadMessage[]> {
-  const kafka = testKafka(brokers);
+export async function readTopic(
+  brokers: readonly string[],
+  topic: string,
+  options: { readonly atLeast?: number } = {},
+): Promise<ReadMessage[]> {
+  const deadline = Date.now() + 15_000;
+  for (;;) {
+    const found = await readOnce(brokers, topic);
+    if (found.length >= (options.atLeast ?? 0) || Date.now() > deadline) return found;
+  }
+}
+
+async function readOnce(brokers: readonly string[], topic: string): Promise<ReadMessage[]> {
   const ends = await withTestAdmin(brokers, (admin) => admin.fetchTopicOffsets(topic));
   const pending = new Map(
     ends.filter((end) => end.high !== end.low).map((end) => [end.partition, BigInt(end.high)]),
   );
+  if (pending.size === 0) return [];
   const found: ReadMessage[] = [];
-  if (pending.size === 0) return found;
-  const consumer = kafka.consumer({
+  await consume(brokers, { topic, readUncommitted: false }, (batch) => {
+    for (const message of batch.messages) found.push(toRead(batch.topic, batch.partition, message));
+    const end = pending.get(batch.partition);
+    if (end !== undefined && batch.next >= end) pending.delete(batch.partition);
+    return pending.size === 0;
+  });
+  return found.sort((a, b) => a.partition - b.partition || Number(BigInt(a.offset) - BigInt(b.offset)));
+}
+
+/** Resolves when the topic holds a message whose value fits, committed or not. */
+export async function waitForUncommitted(
+  brokers: readonly string[],
+  topic: string,
+  fits: (value: string) => boolean,
+): Promise<void> {
+  await consume(brokers, { topic, readUncommitted: true }, (batch) =>
+    batch.messages.some((message) => fits(message.value?.toString() ?? '')),
+  );
+}
+
+interface ConsumedBatch {
+  readonly topic: string;
+  readonly partition: number;
+  readonly messages: readonly KafkaMessage[];
+  /** The offset behind the batch, records that are no messages included. */
+  readonly next: bigint;
+}
+
+/** From the start until `done` says so. */
+async function consume(
+  brokers: readonly string[],
+  from: { readonly topic: string; readonly readUncommitted: boolean },
+  done: (batch: ConsumedBatch) => boolean,
+): Promise<void> {
+  const consumer = testKafka(brokers).consumer({
     groupId: `reader.${randomUUID()}`,
-    readUncommitted: false,
+    readUncommitted: from.readUncommitted,
     maxWaitTimeInMs: 100,
     allowAutoTopicCreation: false,
   });
   await consumer.connect();
-  await consumer.subscribe({ topic, fromBeginning: true });
+  await consumer.subscribe({ topic: from.topic, fromBeginning: true });
   try {
     await new Promise<void>((resolve, reject) => {
+      const seen = (batch: ConsumedBatch): void => {
+        if (done(batch)) resolve();
+      };
       consumer.on('consumer.crash', ({ payload }) => reject(payload.error));
-      consumer.on('consumer.end_batch_process', ({ payload }) => {
-        const end = pending.get(payload.partition);
-        if (end !== undefined && BigInt(payload.lastOffset) + 1n >= end) pending.delete(payload.partition);
-        if (pending.size === 0) resolve();
-      });
+      // A batch of markers alone reaches no handler, only this event.
+      consumer.on('consumer.end_batch_process', ({ payload }) =>
+        seen({ ...payload, messages: [], next: BigInt(payload.lastOffset) + 1n }),
+      );
       consumer
         .run({
           autoCommit: false,
-          eachBatchAutoResolve: true,
-          eachBatch: async ({ batch }) => {
-            for (const message of batch.messages) found.push(toRead(batch.topic, batch.partition, message));
-          },
+          eachBatch: async ({ batch }) => seen({ ...batch, messages: batch.messages, next: 0n }),
         })
         .catch(reject);
     });
   } finally {
     await consumer.disconnect();
   }
-  return found.sort((a, b) => a.partition - b.partition || Number(BigInt(a.offset) - BigInt(b.offset)));
 }
 
 function toRead(topic: string, partition: number, message: KafkaMessage): ReadMessage {

@@ -101,15 +101,24 @@ class FilePublisher implements Publisher {
         }
         live.withinBatch = true;
         for (const [path, list] of lines) await write(live.outputs.get(path), list);
-        if (!position.complete) return;
-        await this.#commit(live, position);
-        live.withinBatch = false;
       } catch (error) {
         await this.#cutBack(live);
         await this.#close();
         throw error;
       }
+      if (position.complete) await this.#finishBatch(live, position);
     });
+  }
+
+  /** Where this fails the side file may be the old or the new one: only a start can tell what to cut. */
+  async #finishBatch(live: Live, position: StreamPosition): Promise<void> {
+    try {
+      await this.#commit(live, position);
+      live.withinBatch = false;
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {
