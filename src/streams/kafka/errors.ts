@@ -21,8 +21,9 @@ export interface KafkaErrorContext {
   readonly positionGroup: string;
 }
 
-/** Error 90 came after the protocol versions that kafkajs speaks, so it has no name there. */
-const PRODUCER_FENCED_CODE = 90;
+/** Codes younger than kafkajs have no name there, only this text. */
+const UNNAMED = /^Unknown error code (-?[0-9]+)$/;
+const NAMES: Readonly<Record<string, string>> = { '90': 'PRODUCER_FENCED' };
 const FENCED = new Set(['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED']);
 const LOGIN = new Set(['SASL_AUTHENTICATION_FAILED', 'UNSUPPORTED_SASL_MECHANISM', 'ILLEGAL_SASL_STATE']);
 const DENIED = new Set([
@@ -76,7 +77,6 @@ interface Link {
 /** Kafka's name of an error (`UNKNOWN_TOPIC_OR_PARTITION`), looked for along `cause`; undefined where none has one. */
 export function kafkaErrorType(error: unknown): string | undefined {
   for (const link of chain(error)) {
-    if (link.code === PRODUCER_FENCED_CODE) return 'PRODUCER_FENCED';
     if (link.type !== undefined) return link.type;
   }
   return undefined;
@@ -208,9 +208,15 @@ function chain(error: unknown): readonly Link[] {
   while (current instanceof Error && links.length < 8) {
     const type: unknown = Reflect.get(current, 'type');
     const code: unknown = Reflect.get(current, 'code');
+    const unnamed = UNNAMED.exec(current.message)?.[1];
     links.push({
       name: current.name,
-      type: typeof type === 'string' ? type : undefined,
+      type:
+        unnamed === undefined
+          ? typeof type === 'string'
+            ? type
+            : undefined
+          : (NAMES[unnamed] ?? `error ${unnamed}`),
       code: typeof code === 'string' || typeof code === 'number' ? code : undefined,
     });
     const inner: unknown = Reflect.get(current, 'errors');
