@@ -20,6 +20,8 @@ export interface Column {
   readonly name: string;
   readonly type: string;
   readonly virtual: boolean;
+  /** Its values may be kept out of line, and it may be set to null: what `unchanged_wide: omit` leaves out. */
+  readonly wide: boolean;
   /** Depth 0: its own type, and what a domain is over; deeper: elements, fields, bounds. */
   readonly parts: readonly (PartType & {
     readonly depth: number;
@@ -95,6 +97,8 @@ export async function readColumns(
          ) s(typid, in_range, step) where p.depth < 20)
      select p.relid, a.attname, format_type(a.atttypid, a.atttypmod) as type,
             (a.attgenerated = 'v')::text as virtual,
+            (a.attlen = -1 and a.attstorage in ('x', 'e') and not exists (
+               select from pg_type d where d.oid = a.atttypid and d.typtype = 'd'))::text as wide,
             json_agg(json_build_object(
               'name', t.typname, 'builtin', t.oid < 16384, 'inRange', p.in_range, 'depth', p.depth,
               'json', t.oid in (114, 3802), 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
@@ -102,7 +106,7 @@ export async function readColumns(
               'trusted', ${trusted('t.typowner', names.owner)}) order by p.depth) as parts
      from part p join pg_type t on t.oid = p.typid
      join pg_attribute a on a.attrelid = p.relid and a.attnum = p.attnum
-     group by p.relid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated
+     group by p.relid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated, a.attlen, a.attstorage
      order by p.relid, a.attnum`,
     [JSON.stringify(relids.map(String))],
   );
@@ -111,6 +115,7 @@ export async function readColumns(
     name: row.attname ?? '',
     type: row.type ?? '',
     virtual: row.virtual === 'true',
+    wide: row.wide === 'true',
     parts: JSON.parse(row.parts ?? '[]') as Column['parts'],
   }));
 }

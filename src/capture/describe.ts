@@ -204,6 +204,7 @@ function describeTable(
       base: functionBase(configuration.name, table.name),
     },
     columns: taken.filter((column) => !column.virtual).map(describeColumn),
+    omitted: omittedColumns(table, taken, keyColumns),
     settings: settingsFor(taken.flatMap((column) => column.parts)),
     isolated: !relation.trusted || taken.some((column) => column.parts.some((part) => !part.trusted)),
     replicated: configuration.captureReplicated,
@@ -215,6 +216,16 @@ function columnList(table: TableConfiguration, columns: readonly Column[]): stri
   if (table.columns) return [...table.columns];
   const left = columns.filter((column) => !column.virtual && !table.exclude?.includes(column.name));
   return left.length === columns.length ? null : left.map((column) => column.name);
+}
+
+/** Keyless tables and whole old rows always carry every value. */
+function omittedColumns(
+  table: TableConfiguration,
+  taken: readonly Column[],
+  keyColumns: readonly string[] | null,
+): readonly string[] {
+  if (table.unchangedWide !== 'omit' || keyColumns === null || table.before === 'full') return [];
+  return taken.filter((column) => column.wide && !keyColumns.includes(column.name)).map(({ name }) => name);
 }
 
 function chooseKey(

@@ -9,7 +9,15 @@
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { functionName, type TriggerOperation } from './generated-names.js';
 import { settingsTest } from './pinned-settings.js';
-import { directImage, directKey, extraImage, pinnedImage, pinnedKey, type RowVariable } from './row-image.js';
+import {
+  directImage,
+  directKey,
+  extraImage,
+  omitUnchanged,
+  pinnedImage,
+  pinnedKey,
+  type RowVariable,
+} from './row-image.js';
 import type { TableDescription } from './table-description.js';
 
 export interface FunctionOptions {
@@ -58,22 +66,23 @@ function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: F
   const next: RowVariable | undefined = operation === 'd' ? undefined : 'NEW';
   const whole = table.captured.before === 'full';
   const rows = [old, next].filter((row) => row !== undefined);
+  const omits = operation === 'u' && table.omitted.length > 0;
   return `declare
   o_ ${TEXT};
   n_ ${TEXT};
   x_ ${TEXT};
   m_ pg_catalog."char";
   w_ pg_catalog.int8;
-  c_ pg_catalog.int8;
+  c_ pg_catalog.int8;${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}
 begin
   begin
-${images(table, { rows, whole, options })}
-${extras(table, { old: whole ? old : undefined, next })}
+${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows, whole, options })}
+${extras(table, { old: whole ? old : undefined, next, omits })}
   exception when others then
     m_ := 'f';
     x_ := null;
     begin
-${rows.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
+${omits ? '      NEW := r_;\n' : ''}${rows.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
     exception when others then
       m_ := 'u';
       x_ := SQLSTATE;
@@ -96,7 +105,7 @@ ${insert(options, {
   values: {
     mark: 'm_',
     old_ctid: old ? 'OLD.ctid' : 'null',
-    new_ctid: next ? 'NEW.ctid' : 'null',
+    new_ctid: omits ? 't_' : next ? 'NEW.ctid' : 'null',
     old: 'o_',
     new: 'n_',
     extra: 'x_',
@@ -136,9 +145,9 @@ ${assign(true, '      ')}
 
 function extras(
   table: TableDescription,
-  { old, next }: { old: RowVariable | undefined; next: RowVariable | undefined },
+  { old, next, omits }: { old: RowVariable | undefined; next: RowVariable | undefined; omits: boolean },
 ): string {
-  const found = (
+  const found: { member: string; test: string; build: string }[] = (
     [
       ['old', old],
       ['new', next],
@@ -147,6 +156,13 @@ function extras(
     const extra = row ? extraImage(table, row) : undefined;
     return extra ? [{ member, ...extra }] : [];
   });
+  if (omits) {
+    found.push({
+      member: 'update',
+      test: 'u_ is not null',
+      build: "pg_catalog.json_build_object('unchanged', u_)",
+    });
+  }
   if (found.length === 0) return '';
   const members = found.map(({ member, build }) => `'${member}', ${build}`);
   return `    if ${found.map(({ test }) => test).join(' or ')} then

@@ -63,6 +63,32 @@ export function pinnedKey(table: TableDescription, row: RowVariable, names: Node
 }
 
 /**
+ * Statements that take unchanged wide columns out of NEW, which is ours alone in an AFTER trigger, and name them in
+ * u_. Images are compared bytewise, so types without an equality will do; mostly none has changed, so all are compared
+ * at once first.
+ */
+export function omitUnchanged(table: TableDescription): string {
+  if (table.omitted.length === 0) return '';
+  const image = (row: RowVariable, columns: readonly string[]) =>
+    `ROW(${columns.map((column) => `${row}.${quoteIdentifier(column)}`).join(', ')})`;
+  const same = (columns: readonly string[]) =>
+    `pg_catalog.record_image_eq(${image('OLD', columns)}, ${image('NEW', columns)})`;
+  const clear = (column: string) => `NEW.${quoteIdentifier(column)} := null;`;
+  const each = table.omitted.map(
+    (column) => `      if ${same([column])} then
+        ${clear(column)}
+        u_ := pg_catalog.array_append(u_, ${quoteLiteral(column)}::${TEXT});
+      end if;`,
+  );
+  return `    if ${same(table.omitted)} then
+${table.omitted.map((column) => `      ${clear(column)}`).join('\n')}
+      u_ := ${textArray(table.omitted)};
+    else
+${each.join('\n')}
+    end if;`;
+}
+
+/**
  * What JSON can't tell: `{"text":{"a":"[0:1]={1,2}"},"json_null":["j"]}` for a row that needs it, else null. Text is
  * made by format(), which calls output functions alone and never a cast.
  */

@@ -27,6 +27,8 @@ export interface TableDescription {
   readonly relid: number;
   readonly captured: CapturedTable;
   readonly columns: readonly ColumnDescription[];
+  /** Columns that an update leaves out where it did not change them (`unchanged_wide: omit`). */
+  readonly omitted: readonly string[];
   /** Every partition below, at any depth, in oid order. */
   readonly partitions: readonly PartitionDescription[];
   /** Settings of a writer's session that would change how its values print. */
