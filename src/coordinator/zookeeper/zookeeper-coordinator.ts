@@ -14,7 +14,7 @@ import {
   coordinatorUnreachable,
 } from '../coordinator-errors.js';
 import type { CoordinatorLogger } from '../coordinator-logger.js';
-import { checkOperations, checkPath, createsAtTop } from '../operations.js';
+import { checkOperations, checkPath, createsAtTop, parentOf } from '../operations.js';
 import type { ZooKeeperTls } from './client-cures.js';
 import { type TransactionCodes, ZK, ZooKeeperCallError } from './zookeeper-call-error.js';
 import { parseZooKeeperHosts, type ZooKeeperHosts } from './zookeeper-hosts.js';
@@ -138,7 +138,7 @@ class ZooKeeperCoordinator implements Coordinator {
       case 'held':
         return undefined;
       case 'parent_missing':
-        throw coordinatorPathMissing(this.display, path);
+        throw coordinatorPathMissing(this.display, parentOf(path));
       case 'refused':
         throw this.#answered(result.code, path);
     }
