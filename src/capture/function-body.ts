@@ -56,7 +56,7 @@ function truncateBody(options: FunctionOptions): string {
   c_ pg_catalog.int8;
 begin
 ${metadata(options)}
-${insert(options, { op: 'T', leaf: true, values: { mark: 'null', old_ctid: 'null', new_ctid: 'null', old: 'null', new: 'null', extra: 'null' } })}
+${insert(options, { op: 'T', leaf: true, values: { mark: 'null', old_ctid: 'null', new_ctid: 'null', old_xmin: 'null', old: 'null', new: 'null', extra: 'null' } })}
   return null;
 end`;
 }
@@ -105,6 +105,7 @@ ${insert(options, {
   values: {
     mark: 'm_',
     old_ctid: old ? 'OLD.ctid' : 'null',
+    old_xmin: old ? 'OLD.xmin' : 'null',
     new_ctid: omits ? 't_' : next ? 'NEW.ctid' : 'null',
     old: 'o_',
     new: 'n_',
@@ -197,14 +198,14 @@ function insert(
   row: {
     op: string;
     leaf: boolean;
-    values: Record<'mark' | 'old_ctid' | 'new_ctid' | 'old' | 'new' | 'extra', string>;
+    values: Record<'mark' | 'old_ctid' | 'new_ctid' | 'old_xmin' | 'old' | 'new' | 'extra', string>;
   },
 ): string {
   const schema = quoteIdentifier(names.schema);
-  const { mark, old_ctid, new_ctid, old, new: next, extra } = row.values;
+  const { mark, old_ctid, new_ctid, old_xmin, old, new: next, extra } = row.values;
   const into = (segment: number) =>
-    `    insert into ${schema}.log_${set}_${segment} (rel, ver, op, mark, old_ctid, new_ctid, leaf, meta, old, new, extra)
-      values (@rel@, ${version}, '${row.op}', ${mark}, ${old_ctid}, ${new_ctid}, ${row.leaf ? 'TG_RELID' : 'null'}, c_, ${old}, ${next}, ${extra});`;
+    `    insert into ${schema}.log_${set}_${segment} (rel, ver, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
+      values (@rel@, ${version}, '${row.op}', ${mark}, ${old_ctid}, ${new_ctid}, ${old_xmin}, ${row.leaf ? 'TG_RELID' : 'null'}, c_, ${old}, ${next}, ${extra});`;
   return `  w_ := pg_catalog.pg_sequence_last_value('${schema}.switch_${set}'::pg_catalog.regclass);
   if w_ operator(pg_catalog.=) 0 then
 ${into(0)}
