@@ -67,7 +67,9 @@ export function translateFileError(error: unknown, path: string): ShovelError {
 
 /** What writing to a pipe or terminal throws. */
 export function translateStdoutError(error: unknown): ShovelError {
-  if (errnoOf(error) !== 'EPIPE') return translateFileError(error, 'stdout');
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined;
+  if (code !== 'EPIPE' && code !== 'ERR_STREAM_DESTROYED' && code !== 'ERR_STREAM_WRITE_AFTER_END')
+    return translateFileError(error, 'stdout');
   return new RefusedError('stdout_closed', 'whoever read standard output has closed it', {
     hint: 'Start again with a reader; what was not read is published again.',
     cause: error,

@@ -77,7 +77,7 @@ class FilePublisher implements Publisher {
       const lock = await OutputFile.open(`${this.#base}.lock`);
       try {
         const record = await readPositionRecord(this.#recordPath(), this.#options.stream);
-        const committed = await reconcile(record, this.#options);
+        const committed = await reconcile(record, { ...this.#options, base: this.#base });
         const live = { lock, outputs: new Map<string, OutputFile>(), committed, withinBatch: false };
         await this.#commit(live, committed.position);
         this.#live = live;

@@ -24,15 +24,18 @@ export interface Reconciled {
   readonly files: ReadonlyMap<string, FileExtent>;
 }
 
+const NOTHING: Reconciled = { position: undefined, files: new Map() };
+
 /**
+ * `base` is what side files are named after.
  * @throws IntegrityError `file_foreign_bytes` for a file shorter than the side file says, but not empty.
  * @throws RefusedError `file_not_ours` for a file that has no side file and holds no whole batch.
  */
 export async function reconcile(
   record: PositionRecord | undefined,
-  options: { readonly path: string; readonly logger: StreamLogger },
+  options: { readonly path: string; readonly base: string; readonly logger: StreamLogger },
 ): Promise<Reconciled> {
-  if (record === undefined) return adopt(options.path);
+  if (record === undefined) return options.base === options.path ? adopt(options.path) : NOTHING;
   const files = new Map<string, FileExtent>();
   let { position } = record;
   for (const [path, extent] of record.files) {
@@ -61,9 +64,8 @@ export async function reconcile(
 
 /** A file without a side file: ours if it holds a whole batch. */
 async function adopt(path: string): Promise<Reconciled> {
-  const nothing = { position: undefined, files: new Map<string, FileExtent>() };
   const size = await sizeAt(path);
-  if (size === undefined || size === 0) return nothing;
+  if (size === undefined || size === 0) return NOTHING;
   const file = await OutputFile.open(path);
   try {
     const recovered = await recoverBatches(file.handle, { from: 0, after: undefined, strict: false });

@@ -121,6 +121,13 @@ export function translateKafkaError(error: unknown, context: KafkaErrorContext):
     });
   }
   const name = links[0]?.name ?? typeof error;
+  if (thrownByLibrary(error)) {
+    return new UnreachableError('kafka_client_failed', `the client of Kafka at ${where} gave up: ${name}`, {
+      hint: "Tried again by itself with a new client; if it lasts, look at the brokers' logs.",
+      details: { brokers: context.brokers, reason: name },
+      cause: error,
+    });
+  }
   return new ShovelError(
     { code: 'kafka_unexpected', exitCode: EXIT.bug, retryable: false },
     `publishing to Kafka at ${where} met an unexpected ${name}`,
@@ -186,6 +193,16 @@ function loginRefused(where: string, context: KafkaErrorContext, error: unknown)
     details: { brokers: context.brokers },
     cause: error,
   });
+}
+
+/**
+ * kafkajs throws plain errors ("Broker not connected") and stumbles over undefined where a broker went away at a bad
+ * moment. A new client cures that, so what is thrown inside it counts as its failure, not as a bug of ours.
+ */
+function thrownByLibrary(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const frame = error.stack?.split('\n').find((line) => line.trimStart().startsWith('at '));
+  return frame !== undefined && /[\\/]node_modules[\\/]kafkajs[\\/]/.test(frame);
 }
 
 /** The most telling word: the socket's code, else what kafkajs calls it. */

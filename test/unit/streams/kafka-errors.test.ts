@@ -158,6 +158,18 @@ describe('by what kafkajs or the system calls it', () => {
     }
   });
 
+  test('what kafkajs itself stumbles over is cured by a new client', () => {
+    const Broker: new (options: object) => object = require('kafkajs/src/broker');
+    let stumbled: unknown;
+    try {
+      new Broker({});
+    } catch (error) {
+      stumbled = error;
+    }
+    expect(stumbled).toBeInstanceOf(TypeError);
+    expect(translate(stumbled)).toMatchObject({ code: 'kafka_client_failed', retryable: true });
+  });
+
   test('what is translated already stays', () => {
     const failure = new UnreachableError('x', 'y', { hint: 'z' });
     expect(translate(failure)).toBe(failure);
