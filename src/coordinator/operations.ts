@@ -24,6 +24,7 @@ export function checkPath(path: string): void {
   const parts = path.split('/');
   const valid =
     parts.shift() === '' &&
+    parts.length > 0 &&
     path.length <= MAX_PATH_BYTES &&
     parts.every((part) => PART.test(part) && part !== '.' && part !== '..');
   if (!valid) {

@@ -20,6 +20,7 @@ export interface TcpProxy {
   readonly port: number;
   /** Connections open now. */
   readonly connections: number;
+  /** For connections to come, and those of now. After half-open, what it spoiled is reset. */
   setMode(mode: TcpProxyMode): void;
   /** Delays every chunk, in both directions, by this many ms; 0 ends it. Order is kept. */
   setDelay(delayMs: number): void;
@@ -47,6 +48,8 @@ interface Pair {
   readonly client: net.Socket;
   readonly server: net.Socket;
   trap: Trap | undefined;
+  /** Bytes were kept back: nothing that passes after them would make sense. */
+  spoiled: boolean;
 }
 
 export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
@@ -62,13 +65,14 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
   };
 
   /** Chunks leave in order, each no earlier than its delay says; while half-open they are kept from the other side. */
-  const pipe = (from: net.Socket, act: (data: Buffer) => void) => {
+  const pipe = (pair: Pair, from: net.Socket, act: (data: Buffer) => void) => {
     let last = Promise.resolve();
     from.on('data', (data: Buffer) => {
       const wait = delayMs;
       last = last.then(async () => {
         if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
-        if (mode !== 'half-open') act(data);
+        if (mode === 'half-open') pair.spoiled = true;
+        if (!pair.spoiled) act(data);
       });
     });
   };
@@ -80,11 +84,11 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
       return;
     }
     const upstream = mode === 'half-open' ? new net.Socket() : net.connect(target);
-    const pair: Pair = { client, server: upstream, trap: undefined };
+    const pair: Pair = { client, server: upstream, trap: undefined, spoiled: mode === 'half-open' };
     pairs.add(pair);
     client.setNoDelay();
     upstream.setNoDelay();
-    pipe(client, (data) => {
+    pipe(pair, client, (data) => {
       const at = traps.findIndex(({ bytes }) => data.includes(bytes));
       const trap = at === -1 ? undefined : traps.splice(at, 1)[0];
       if (trap && !trap.forward) {
@@ -95,7 +99,7 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
       if (trap) pair.trap = trap;
       if (upstream.writable) upstream.write(data);
     });
-    pipe(upstream, (data) => {
+    pipe(pair, upstream, (data) => {
       if (pair.trap) {
         reset(pair);
         pair.trap.sprung();
@@ -135,6 +139,7 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
     },
     setMode(next) {
       mode = next;
+      if (mode !== 'half-open') for (const pair of [...pairs]) if (pair.spoiled) reset(pair);
     },
     setDelay(next) {
       delayMs = next;

@@ -1,6 +1,6 @@
 /**
  * Cures the defects of node-zookeeper-client 1.1.3 from outside, on one client's own connection manager: nothing
- * shared is patched. Each cure is named below and has a test in test/integration/zookeeper-session.test.ts.
+ * shared is patched. Each cure is named below and has a test in test/faults/coordinator-client.test.ts.
  * What an operation's failure means is decided by zookeeper-session.ts.
  */
 import net from 'node:net';
