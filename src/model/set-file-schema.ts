@@ -241,7 +241,7 @@ const target = map({
     postgres: map({ dsn: open }).optional(),
   }).optional(),
   tables: z
-    .record(plainTableName, targetTable)
+    .record(z.string(), targetTable)
     .optional()
     .describe('Tables that have another name in the target'),
   truncate: z.enum(['delete', 'native']).optional().describe('How a truncate is applied; default delete'),
@@ -258,8 +258,7 @@ const limits = map({
 /** A set file, before defaults. */
 export const setFileSchema = map({
   name: name.optional().describe('Of the replication set; may be left out where the command names it'),
-  databases: z
-    .record(name, database)
+  databases: named(database)
     .refine((value) => Object.keys(value).length > 0, { error: 'the map is empty' })
     .describe('One database, or several of the same shape'),
   tables: z.array(table).min(1, { error: 'the list is empty' }).describe('What is captured'),
