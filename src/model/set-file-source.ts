@@ -21,7 +21,7 @@ import {
 export type Path = ReadonlyArray<string | number>;
 
 /** A problem at a place of the file; line and column count from 1, columns in UTF-16 units. */
-export interface SourceProblem {
+interface SourceProblem {
   readonly line: number;
   readonly column: number;
   readonly path: Path;
@@ -29,7 +29,7 @@ export interface SourceProblem {
   readonly hint?: string;
 }
 
-export interface Place {
+interface Place {
   readonly line: number;
   readonly column: number;
 }

@@ -20,7 +20,7 @@ function simplify(word: string): string {
 }
 
 /** Insertions, deletions, replacements, and neighbours swapped. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 3) {
     return Math.max(a.length, b.length);
   }

@@ -9,12 +9,10 @@
  */
 import { ConfigurationError } from '../errors.js';
 
-export type Placeholder = 'cluster' | 'set' | 'node' | 'schema' | 'table';
-
 const PLACEHOLDERS: ReadonlySet<string> = new Set(['cluster', 'set', 'node', 'schema', 'table']);
 
 /** In words, for messages. */
-export const PLACEHOLDER_LIST = '{cluster} {set} {node} {schema} {table}';
+const PLACEHOLDER_LIST = '{cluster} {set} {node} {schema} {table}';
 
 /** `variable` is a `${NAME}` left as written. */
 export type TemplatePart =
