@@ -20,9 +20,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { silentLogger } from '../../src/runtime/logger.js';
 import { createFilePublisher, type FilePublisherOptions } from '../../src/streams/file/file-publisher.js';
 import type { Publisher } from '../../src/streams/publisher.js';
-import { silentLogger } from '../support/kafka.js';
 import { startPublisherProcess } from '../support/publisher-process.js';
 import { sampleBatch, samplePosition } from '../support/sample-batches.js';
 
@@ -32,7 +32,7 @@ const stream = randomUUID();
 const opened: Publisher[] = [];
 
 function open(extra: Partial<FilePublisherOptions> = {}): Publisher {
-  const publisher = createFilePublisher({ path, stream, logger: silentLogger, ...extra });
+  const publisher = createFilePublisher({ path, stream, logger: silentLogger(), ...extra });
   opened.push(publisher);
   return publisher;
 }

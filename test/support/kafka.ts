@@ -6,8 +6,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Admin, Kafka, KafkaMessage } from 'kafkajs';
 import kafkajs from 'kafkajs';
+import { silentLogger } from '../../src/runtime/logger.js';
 import type { KafkaPublisherOptions } from '../../src/streams/kafka/kafka-publisher.js';
-import type { StreamLogger } from '../../src/streams/stream-logger.js';
 
 export interface ReadMessage {
   readonly topic: string;
@@ -17,12 +17,6 @@ export interface ReadMessage {
   readonly value: string | null;
   readonly headers: Readonly<Record<string, string>>;
 }
-
-export const silentLogger: StreamLogger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-};
 
 /** Of the broker that tests share. */
 export function kafkaBrokers(): string[] {
@@ -53,7 +47,7 @@ export function kafkaTestOptions(
     transactionalId: id,
     positionGroup: id,
     positionTopic: id,
-    logger: silentLogger,
+    logger: silentLogger(),
     ...extra,
   };
 }

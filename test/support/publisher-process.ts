@@ -9,10 +9,10 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { ShovelError } from '../../src/errors.js';
+import { silentLogger } from '../../src/runtime/logger.js';
 import { createFilePublisher, type FilePublisherOptions } from '../../src/streams/file/file-publisher.js';
 import { createKafkaPublisher, type KafkaPublisherOptions } from '../../src/streams/kafka/kafka-publisher.js';
 import type { Publisher } from '../../src/streams/publisher.js';
-import { silentLogger } from './kafka.js';
 import { lastSeqOf, sampleBatch, samplePosition } from './sample-batches.js';
 
 export type PublisherRecipe =
@@ -37,8 +37,8 @@ export interface Job {
 
 export function createPublisher(recipe: PublisherRecipe): Publisher {
   return recipe.kind === 'kafka'
-    ? createKafkaPublisher({ ...recipe.options, logger: silentLogger })
-    : createFilePublisher({ ...recipe.options, logger: silentLogger });
+    ? createKafkaPublisher({ ...recipe.options, logger: silentLogger() })
+    : createFilePublisher({ ...recipe.options, logger: silentLogger() });
 }
 
 /** What every ticket of an endless job is: sizes differ, some come in parts. */

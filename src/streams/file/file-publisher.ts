@@ -13,8 +13,8 @@
 
 import type { Writable } from 'node:stream';
 import { EXIT, ShovelError } from '../../errors.js';
+import type { Logger } from '../../runtime/logger.js';
 import type { OutgoingMessage, Publisher, StreamPosition } from '../publisher.js';
-import type { StreamLogger } from '../stream-logger.js';
 import { Turns } from '../turns.js';
 import { translateFileError } from './file-errors.js';
 import { OutputFile } from './output-file.js';
@@ -30,7 +30,7 @@ export interface FilePublisherOptions {
   /** Unique to stream and node; a file of one stream is refused to another. */
   readonly stream: string;
   readonly limits?: Publisher['limits'];
-  readonly logger: StreamLogger;
+  readonly logger: Logger;
   /** What `-` means; default the process's standard output. */
   readonly stdout?: Writable;
 }

@@ -11,8 +11,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { RefusedError } from '../../errors.js';
+import type { Logger } from '../../runtime/logger.js';
 import type { StreamPosition } from '../publisher.js';
-import type { StreamLogger } from '../stream-logger.js';
 import { errnoOf } from './file-errors.js';
 import { foreignBytes, inodeAt, OutputFile } from './output-file.js';
 import type { FileExtent, PositionRecord } from './position-record.js';
@@ -33,7 +33,7 @@ const NOTHING: Reconciled = { position: undefined, files: new Map() };
  */
 export async function reconcile(
   record: PositionRecord | undefined,
-  options: { readonly path: string; readonly base: string; readonly logger: StreamLogger },
+  options: { readonly path: string; readonly base: string; readonly logger: Logger },
 ): Promise<Reconciled> {
   if (record === undefined) return options.base === options.path ? adopt(options.path) : NOTHING;
   const files = new Map<string, FileExtent>();

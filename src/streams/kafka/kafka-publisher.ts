@@ -16,8 +16,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Admin, Producer, Transaction } from 'kafkajs';
 import { EXIT, ShovelError } from '../../errors.js';
+import type { Logger } from '../../runtime/logger.js';
 import type { OutgoingMessage, Publisher, StreamPosition } from '../publisher.js';
-import type { StreamLogger } from '../stream-logger.js';
 import { Turns } from '../turns.js';
 import { Addresser } from './addresser.js';
 import { type KafkaErrorContext, translateKafkaError } from './errors.js';
@@ -44,7 +44,7 @@ export interface KafkaPublisherOptions extends Omit<KafkaClientOptions, 'clientI
   /** How often an idle position is committed again, so that it never expires; default one day. */
   readonly refreshMs?: number;
   readonly limits?: Publisher['limits'];
-  readonly logger: StreamLogger;
+  readonly logger: Logger;
 }
 
 const DAY_MS = 86_400_000;
