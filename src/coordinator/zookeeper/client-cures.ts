@@ -64,6 +64,11 @@ export function cureClient(client: Client, options: CureOptions): CuredConnectio
 
   // Hosts: the client can't parse IPv6 literals.
   manager.servers = shuffled(options.servers);
+  const updateTimeout = manager.updateTimeout.bind(manager);
+  manager.updateTimeout = (sessionTimeoutMs) => {
+    updateTimeout(sessionTimeoutMs);
+    manager.pingTimeout = Math.floor(sessionTimeoutMs / 6);
+  };
   manager.updateTimeout(options.sessionTimeoutMs);
 
   const drop = (socket: net.Socket | undefined, why: string): void => {
@@ -71,11 +76,24 @@ export function cureClient(client: Client, options: CureOptions): CuredConnectio
     socket?.destroy();
   };
 
-  // No read timeout: a server that says nothing for two thirds of the session (pings go out every third) is left.
+  // No read timeout: a server that says nothing for a third of the session is left, which leaves a lease the time
+  // to be vouched for through another. Pings go out every sixth; the library's own third would be too late.
+  const leftOfSilence = (): number => manager.sessionTimeout / 3 - (options.now() - heardAtMs);
   const watchSilence = (): void => {
-    const leftMs = (manager.sessionTimeout * 2) / 3 - (options.now() - heardAtMs);
-    if (leftMs <= 0) drop(manager.socket, 'the server fell silent');
-    else silence = setTimeout(watchSilence, leftMs);
+    const { socket } = manager;
+    const leftMs = leftOfSilence();
+    if (leftMs > 0) {
+      silence = setTimeout(watchSilence, leftMs);
+      return;
+    }
+    // It may be this process that slept: what has arrived meanwhile is read first.
+    setImmediate(() =>
+      setImmediate(() => {
+        if (socket !== manager.socket || socket?.destroyed) return;
+        if (leftOfSilence() > 0) watchSilence();
+        else drop(socket, 'the server fell silent');
+      }),
+    );
   };
 
   // No handshake timeout, no TLS, and bytes of the connection before that spoil the next handshake.

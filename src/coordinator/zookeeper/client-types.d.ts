@@ -26,6 +26,7 @@ declare module 'node-zookeeper-client' {
     socket: Socket | undefined;
     pendingBuffer: Buffer | null;
     sessionTimeout: number;
+    pingTimeout: number;
     zxid: Buffer;
     readonly packetQueue: { readonly queue: { readonly request: Request }[] };
     readonly watcherManager: {
