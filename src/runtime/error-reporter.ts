@@ -22,6 +22,9 @@ export interface ErrorReporterOptions {
   readonly logger: Logger;
 }
 
+/** `https://key@host/project` */
+const SENTRY_DSN = /^https?:\/\/\w+(?::\w+)?@[\w.-]+(?::\d+)?\/(?:[\w./-]+\/)?\d+$/;
+
 const REPORTED: ReadonlySet<number> = new Set([EXIT.bug, EXIT.inDoubt, EXIT.integrity]);
 
 export function isReported(error: unknown): boolean {
@@ -42,8 +45,10 @@ export async function createErrorReporter(options: ErrorReporterOptions): Promis
 async function sentryReporter(
   options: ErrorReporterOptions & { readonly dsn: string },
 ): Promise<ErrorReporter> {
+  // Sentry would print a DSN that it can't read.
+  if (!SENTRY_DSN.test(options.dsn)) throw new TypeError('the Sentry DSN is not valid');
   const sentry = await import('@sentry/node');
-  const client = sentry.init({
+  sentry.init({
     dsn: options.dsn,
     release: `shovel@${options.release}`,
     defaultIntegrations: false,
@@ -57,7 +62,6 @@ async function sentryReporter(
       return event;
     },
   });
-  if (client?.getDsn() === undefined) throw new TypeError('the Sentry DSN is not valid');
   return {
     report: (error) => {
       if (!isReported(error)) return;

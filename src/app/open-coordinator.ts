@@ -1,0 +1,51 @@
+/** From an address to a coordinator. Loads only the implementation that is asked for. */
+import type { Coordinator } from '../coordinator/coordinator.js';
+import type { ZooKeeperTlsFiles } from '../coordinator/coordinator-url.js';
+import { readPem } from './read-pem.js';
+import type { AppSettings } from './settings.js';
+
+/** After this long without a sign of a process its leases pass on. */
+const SESSION_TIMEOUT_MS = 15_000;
+const CONNECT_TIMEOUT_MS = 8_000;
+
+/**
+ * Started; the caller stops it.
+ * @throws UnreachableError `coordinator_unreachable`, ConfigurationError
+ */
+export async function openCoordinator(
+  settings: Pick<AppSettings, 'coordinator' | 'logger'>,
+): Promise<Coordinator> {
+  const coordinator = await createCoordinator(settings);
+  await coordinator.start();
+  return coordinator;
+}
+
+async function createCoordinator(
+  settings: Pick<AppSettings, 'coordinator' | 'logger'>,
+): Promise<Coordinator> {
+  const { coordinator: address, logger } = settings;
+  if (address.kind === 'postgres') {
+    const { createPostgresCoordinator } = await import('../coordinator/postgres/postgres-coordinator.js');
+    return createPostgresCoordinator({
+      dsn: address.dsn,
+      leaseTimeMs: SESSION_TIMEOUT_MS,
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      logger,
+    });
+  }
+  const { createZooKeeperCoordinator } = await import('../coordinator/zookeeper/zookeeper-coordinator.js');
+  return createZooKeeperCoordinator({
+    hosts: address.hosts,
+    sessionTimeoutMs: SESSION_TIMEOUT_MS,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    ...(address.auth === undefined ? {} : { auth: address.auth }),
+    ...(address.tls === undefined ? {} : { tls: await readTls(address.tls) }),
+    logger,
+  });
+}
+
+async function readTls(files: ZooKeeperTlsFiles): Promise<Record<string, string>> {
+  const texts: Record<string, string> = {};
+  for (const [name, path] of Object.entries(files)) texts[name] = await readPem(path);
+  return texts;
+}

@@ -1,0 +1,117 @@
+/**
+ * From a stream's configuration to a publisher. Decides under which names a stream is known to its destination:
+ * they hold cluster, set, node and stream, so that no two streams ever share a position, and a set that was dropped
+ * and made again (new nodes) begins afresh.
+ */
+import { dirname, join } from 'node:path';
+import { ConfigurationError } from '../errors.js';
+import type {
+  FileStreamConfiguration,
+  KafkaStreamConfiguration,
+  StreamConfiguration,
+  TlsConfiguration,
+} from '../model/set-configuration.js';
+import { hasPlaceholder, renderTemplate, renderTopic } from '../model/template.js';
+import type { Logger } from '../runtime/logger.js';
+import type { Publisher } from '../streams/publisher.js';
+import { fillAll } from './fill-variables.js';
+import { pemText } from './read-pem.js';
+import type { Variables } from './settings.js';
+
+/** Whose stream it is. */
+export interface StreamIdentity {
+  readonly cluster: string;
+  readonly set: string;
+  readonly nodeId: string;
+  readonly stream: string;
+}
+
+export interface PublisherOptions extends StreamIdentity {
+  readonly configuration: StreamConfiguration;
+  readonly variables: Variables;
+  readonly logger: Logger;
+}
+
+/**
+ * Not started yet. Loads only what the stream needs.
+ * @throws ConfigurationError `stream_not_supported`, `variable_missing`, `file_unreadable`, `topic_invalid`
+ */
+export async function createPublisher(options: PublisherOptions): Promise<Publisher> {
+  const { configuration, variables, stream } = options;
+  switch (configuration.kind) {
+    case 'kafka':
+      return kafkaPublisher(fillAll(configuration, { variables, where: `stream ${stream}` }), options);
+    case 'file':
+      return filePublisher(fillAll(configuration, { variables, where: `stream ${stream}` }), options);
+    case 'stomp':
+      throw new ConfigurationError(
+        'stream_not_supported',
+        `Stream ${stream} of set ${options.set} goes to STOMP, which this version of shovel does not speak.`,
+        { hint: 'Use kafka or file, or take the stream out of the set.' },
+      );
+  }
+}
+
+async function kafkaPublisher(
+  configuration: KafkaStreamConfiguration,
+  options: PublisherOptions,
+): Promise<Publisher> {
+  const { createKafkaPublisher } = await import('../streams/kafka/kafka-publisher.js');
+  const { cluster, set, nodeId, stream, logger } = options;
+  const name = `shovel.${cluster}.${set}.${nodeId}.${stream}`;
+  const { brokers, compression, partitions, ssl, sasl } = configuration;
+  return createKafkaPublisher({
+    brokers,
+    compression,
+    partitions,
+    ssl: typeof ssl === 'boolean' ? ssl : await tlsOptions(ssl),
+    ...(sasl === undefined ? {} : { sasl }),
+    transactionalId: name,
+    positionGroup: name,
+    positionTopic: positionTopic(configuration.topic, options),
+    logger,
+  });
+}
+
+/** The stream's own topic; where it has one for each table, a topic beside them. */
+function positionTopic(template: string, identity: StreamIdentity): string {
+  const { cluster, set, nodeId } = identity;
+  return perTable(template)
+    ? `shovel.${cluster}.${set}.positions`
+    : renderTopic(template, { cluster, set, node: nodeId });
+}
+
+async function filePublisher(
+  configuration: FileStreamConfiguration,
+  options: PublisherOptions,
+): Promise<Publisher> {
+  const { createFilePublisher } = await import('../streams/file/file-publisher.js');
+  const { cluster, set, nodeId, stream, logger } = options;
+  const { path: template } = configuration;
+  const owner = `${cluster}/${set}/${nodeId}/${stream}`;
+  if (!perTable(template)) {
+    const path = renderTemplate(template, { cluster, set, node: nodeId });
+    return createFilePublisher({ path, stream: owner, logger });
+  }
+  const fixed = template.slice(0, template.search(/\{(?:schema|table)\}/));
+  const directory = dirname(`${renderTemplate(fixed, { cluster, set, node: nodeId })}x`);
+  return createFilePublisher({
+    path: template,
+    stateBase: join(directory, `shovel-${set}-${nodeId}-${stream}`),
+    stream: owner,
+    logger,
+  });
+}
+
+function perTable(template: string): boolean {
+  return hasPlaceholder(template, 'table') || hasPlaceholder(template, 'schema');
+}
+
+async function tlsOptions(tls: TlsConfiguration): Promise<Readonly<Record<string, unknown>>> {
+  const { ca, cert, key, ...rest } = tls;
+  const texts: Record<string, string> = {};
+  for (const [name, value] of Object.entries({ ca, cert, key })) {
+    if (value !== undefined) texts[name] = await pemText(value);
+  }
+  return { ...rest, ...texts };
+}
