@@ -48,7 +48,7 @@ export function kafkaRecipe({ java, jars }: KafkaParts): Recipe {
       await configure(data);
       return [
         {
-          name: 'broker',
+          name: 'member-1',
           program: javaProgram(directory, {
             ...{ java, jars, heapMb: 512 },
             main: 'kafka.Kafka',

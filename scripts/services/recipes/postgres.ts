@@ -32,7 +32,7 @@ export function postgresRecipe(binaries: PostgresBinaries): Recipe {
       await rm(join(data, 'postmaster.pid'), { force: true });
       return [
         {
-          name: 'server',
+          name: 'member-1',
           program: serverProgram(data, { binaries, account, port, settings: { ...SETTINGS, ...settings } }),
           log: join(directory, 'server.log'),
           probe: () => probePort('postgres', port),

@@ -4,6 +4,7 @@ import type { Program } from '../../../src/postgres/embedded/launch.js';
 
 /** One process, ready to be launched. */
 export interface ServerPlan {
+  /** `member-1`, `member-2`, …: also the name in the state. */
   readonly name: string;
   readonly program: Program;
   /** Absolute path of its log. */

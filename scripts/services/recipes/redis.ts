@@ -28,7 +28,7 @@ export function redisRecipe(program: string): Recipe {
       );
       return [
         {
-          name: 'server',
+          name: 'member-1',
           program: { command: program, args: [file], directory },
           log: join(directory, 'server.log'),
           probe: () => probePort('redis', port),

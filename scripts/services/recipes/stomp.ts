@@ -19,7 +19,7 @@ export function stompRecipe({ java, jars }: StompParts): Recipe {
       await writeFile(file, configuration(directory, port));
       return [
         {
-          name: 'broker',
+          name: 'member-1',
           program: javaProgram(directory, {
             ...{ java, jars, heapMb: 256 },
             properties: {

@@ -7,8 +7,15 @@
 
 import { spawn } from 'node:child_process';
 
-/** Arguments: the folder to remove, or nothing. Lines read: the process ids to stop, or `release`. */
+/**
+ * Arguments: the folder to remove, or nothing. Lines read: the process ids to stop, or `release`. A zombie is as good
+ * as gone; nobody may ever collect it.
+ */
 const SCRIPT = `
+alive() {
+  kill -0 "$1" || return 1
+  case $(cat "/proc/$1/stat") in *") Z "*) return 1 ;; esac
+}
 pids=
 while read -r line; do
   if [ "$line" = release ]; then exit 0; fi
@@ -17,13 +24,13 @@ done
 for pid in $pids; do kill -s CONT "$pid"; kill -s INT "$pid"; done
 tries=0
 while [ "$tries" -lt 100 ]; do
-  alive=
-  for pid in $pids; do if kill -0 "$pid"; then alive=1; fi; done
-  if [ -z "$alive" ]; then break; fi
+  left=
+  for pid in $pids; do if alive "$pid"; then left=1; fi; done
+  if [ -z "$left" ]; then break; fi
   tries=$((tries + 1))
   sleep 0.1
 done
-if [ -n "$alive" ]; then for pid in $pids; do kill -s KILL "$pid"; done; fi
+if [ -n "$left" ]; then for pid in $pids; do kill -s KILL "$pid"; done; fi
 if [ -n "$1" ]; then rm -rf "$1"; fi
 `;
 
