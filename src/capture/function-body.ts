@@ -13,6 +13,7 @@ import {
   directImage,
   directKey,
   extraImage,
+  keyChanged,
   omitUnchanged,
   pinnedImage,
   pinnedKey,
@@ -56,7 +57,7 @@ function truncateBody(options: FunctionOptions): string {
   c_ pg_catalog.int8;
 begin
 ${metadata(options)}
-${insert(options, { op: 'T', leaf: true, values: { mark: 'null', old_ctid: 'null', new_ctid: 'null', old_xmin: 'null', old: 'null', new: 'null', extra: 'null' } })}
+${insert(options, { op: "'T'", leaf: true, values: { mark: 'null', old_ctid: 'null', new_ctid: 'null', old_xmin: 'null', old: 'null', new: 'null', extra: 'null' } })}
   return null;
 end`;
 }
@@ -66,6 +67,7 @@ function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: F
   const next: RowVariable | undefined = operation === 'd' ? undefined : 'NEW';
   const whole = table.captured.before === 'full';
   const rows = [old, next].filter((row) => row !== undefined);
+  const changed = operation === 'u' ? keyChanged(table) : undefined;
   const omits = operation === 'u' && table.omitted.length > 0;
   return `declare
   o_ ${TEXT};
@@ -73,11 +75,11 @@ function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: F
   x_ ${TEXT};
   m_ pg_catalog."char";
   w_ pg_catalog.int8;
-  c_ pg_catalog.int8;${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}
+  c_ pg_catalog.int8;${changed ? `\n  p_ pg_catalog."char" := 'U';` : ''}${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}
 begin
   begin
 ${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows, whole, options })}
-${extras(table, { old: whole ? old : undefined, next, omits })}
+${changed ? `    if ${changed} then\n      p_ := 'K';\n    end if;\n` : ''}${extras(table, { old: whole ? old : undefined, next, omits })}
   exception when others then
     m_ := 'f';
     x_ := null;
@@ -100,7 +102,7 @@ ${keyAlone(table, { row: old ?? 'NEW', options, indent: '    ' })}
   end if;
 ${metadata(options)}
 ${insert(options, {
-  op: operation.toUpperCase(),
+  op: changed ? 'p_' : `'${operation.toUpperCase()}'`,
   leaf: table.captured.partitioned,
   values: {
     mark: 'm_',
@@ -205,7 +207,7 @@ function insert(
   const { mark, old_ctid, new_ctid, old_xmin, old, new: next, extra } = row.values;
   const into = (segment: number) =>
     `    insert into ${schema}.log_${set}_${segment} (rel, ver, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
-      values (@rel@, ${version}, '${row.op}', ${mark}, ${old_ctid}, ${new_ctid}, ${old_xmin}, ${row.leaf ? 'TG_RELID' : 'null'}, c_, ${old}, ${next}, ${extra});`;
+      values (@rel@, ${version}, ${row.op}, ${mark}, ${old_ctid}, ${new_ctid}, ${old_xmin}, ${row.leaf ? 'TG_RELID' : 'null'}, c_, ${old}, ${next}, ${extra});`;
   return `  w_ := pg_catalog.pg_sequence_last_value('${schema}.switch_${set}'::pg_catalog.regclass);
   if w_ operator(pg_catalog.=) 0 then
 ${into(0)}

@@ -57,6 +57,28 @@ export function directKey(table: TableDescription, row: RowVariable): string | u
   return table.isolated || !key ? undefined : buildObject(row, key);
 }
 
+const PLAIN_TYPES: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint', 'uuid', 'oid', 'date']);
+
+/**
+ * True where an update changed the key, to the byte. Types whose equality is that of their bytes are compared by their
+ * operator, which costs a third; an operator may run an implicit cast, so not where casts are not trusted.
+ */
+export function keyChanged(table: TableDescription): string | undefined {
+  const { key } = table.captured;
+  if (!key) return undefined;
+  const plain = key.every((name) =>
+    PLAIN_TYPES.has(table.columns.find((column) => column.name === name)?.type ?? ''),
+  );
+  const value = (row: RowVariable, name: string) => `${row}.${quoteIdentifier(name)}`;
+  if (plain && !table.isolated) {
+    return key
+      .map((name) => `${value('OLD', name)} operator(pg_catalog.<>) ${value('NEW', name)}`)
+      .join(' or ');
+  }
+  const image = (row: RowVariable) => `ROW(${key.map((name) => value(row, name)).join(', ')})`;
+  return `pg_catalog.record_image_ne(${image('OLD')}, ${image('NEW')})`;
+}
+
 export function pinnedKey(table: TableDescription, row: RowVariable, names: NodeNames): string | undefined {
   const { key } = table.captured;
   return key ? sandboxed(names, `row_pick(${row}, ${textArray(key)}, true)`) : undefined;
