@@ -6,8 +6,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type EphemeralService, startEphemeral } from '../../scripts/services/index.js';
 import { createTestTopic, kafkaBrokers, kafkaTestOptions, readTopic } from '../support/kafka.js';
-import { type PrivateBroker, startPrivateBroker } from '../support/kafka-broker.js';
 import {
   createPublisher,
   endlessStep,
@@ -18,7 +18,8 @@ import {
 } from '../support/publisher-process.js';
 
 const KILLS = 14;
-const BROKER_KILLS = 5;
+const BROKER_KILLS = 4;
+const REQUEST_TIMEOUT_MS = 1000;
 
 /** Numbers from 0 to 1 that a seed fixes. */
 function random(seed: number): () => number {
@@ -36,7 +37,10 @@ interface Stream {
 }
 
 async function createStream(brokers: string[]): Promise<Stream> {
-  const { logger: _, ...options } = kafkaTestOptions(brokers, { startTimeoutMs: 20_000 });
+  const { logger: _, ...options } = kafkaTestOptions(brokers, {
+    startTimeoutMs: 20_000,
+    requestTimeoutMs: REQUEST_TIMEOUT_MS,
+  });
   await createTestTopic(brokers, { topic: options.positionTopic, partitions: 1 });
   return { brokers, recipe: { kind: 'kafka', options }, destination: options.positionTopic };
 }
@@ -84,17 +88,18 @@ describe('the publisher is killed', () => {
   });
 });
 
-describe('the broker is killed', () => {
-  let broker: PrivateBroker;
+describe.each(['kafka', 'kafka39'])('a private broker (%s)', (service) => {
+  let broker: EphemeralService;
   beforeAll(async () => {
-    broker = await startPrivateBroker();
+    broker = await startEphemeral(service);
   });
-  afterAll(() => broker.stop());
+  afterAll(() => broker?.close());
 
-  test(`${BROKER_KILLS} times beneath a publisher, which goes on by itself: nothing lost, nothing twice`, async () => {
+  /** Publishes endlessly while `harm` is done to the broker again and again. */
+  async function publishThrough(times: number, harm: () => Promise<void>): Promise<void> {
     const seed = Date.now() % 2 ** 32;
     const next = random(seed);
-    const stream = await createStream(broker.brokers);
+    const stream = await createStream([broker.address]);
     const process = startPublisherProcess({ ...stream, steps: 'endless' });
     const until = async (word: 'failed' | 'published'): Promise<number> => {
       for (;;) {
@@ -103,18 +108,31 @@ describe('the broker is killed', () => {
       }
     };
     let last = await until('published');
-    for (let kill = 0; kill < BROKER_KILLS; kill += 1) {
+    for (let time = 0; time < times; time += 1) {
       const more = last + 1 + Math.floor(next() * 30);
       while (last < more) last = await until('published');
       await delay(next() * 15);
-      await broker.kill();
-      await broker.start();
-      await until('failed');
+      await Promise.all([harm(), until('failed')]);
       last = await until('published');
     }
     await process.kill();
     await expectEveryBatchOnce(stream, last).catch((error: unknown) => {
       throw new Error(`seed ${seed}`, { cause: error });
+    });
+  }
+
+  test(`killed ${BROKER_KILLS} times: the publisher goes on by itself, nothing lost, nothing twice`, async () => {
+    await publishThrough(BROKER_KILLS, async () => {
+      await broker.server.kill();
+      await broker.server.start();
+    });
+  });
+
+  test('silent for longer than a request may take: the same', async () => {
+    await publishThrough(2, async () => {
+      broker.server.pause();
+      await delay(2 * REQUEST_TIMEOUT_MS);
+      broker.server.resume();
     });
   });
 });

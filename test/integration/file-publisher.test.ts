@@ -26,6 +26,9 @@ import type { Publisher } from '../../src/streams/publisher.js';
 import { startPublisherProcess } from '../support/publisher-process.js';
 import { sampleBatch, samplePosition } from '../support/sample-batches.js';
 
+/** Of util-linux: sets a limit of a process, at its start or while it runs. */
+const LIMITER = 'prlimit';
+
 let directory: string;
 let path: string;
 const stream = randomUUID();
@@ -363,7 +366,7 @@ describe('a full disk', () => {
     const limit = 64 * 1024;
     const process = startPublisherProcess(
       { recipe: { kind: 'file', options: { path, stream } }, destination: path, steps: 'endless' },
-      ['prlimit', `--fsize=${limit}:unlimited`],
+      [LIMITER, `--fsize=${limit}:unlimited`],
     );
     let line = await process.line();
     for (; line.startsWith('started') || line.startsWith('published'); ) line = await process.line();
@@ -373,7 +376,7 @@ describe('a full disk', () => {
     expect(full.endsWith('\n')).toBe(true);
     expect(full.trimEnd().split('\n').at(-1)).toMatch(/^\{"op":"e"/);
 
-    const wider = spawn('prlimit', ['--pid', `${process.child.pid}`, '--fsize=unlimited'], {
+    const wider = spawn(LIMITER, ['--pid', `${process.child.pid}`, '--fsize=unlimited'], {
       stdio: 'ignore',
     });
     await once(wider, 'exit');

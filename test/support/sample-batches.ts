@@ -16,7 +16,7 @@ export interface SampleOptions {
   readonly padding?: number;
 }
 
-export function snapshotOf(ticket: bigint): string {
+function snapshotOf(ticket: bigint): string {
   return `${ticket}:${ticket + 2n}:${ticket}`;
 }
 

@@ -42,7 +42,7 @@ export async function ensureTopic(admin: Admin, options: EnsureTopicOptions): Pr
 }
 
 /** The command that makes the topic, for hints. */
-export function createTopicCommand(options: EnsureTopicOptions): string {
+function createTopicCommand(options: EnsureTopicOptions): string {
   const server = options.brokers[0] ?? 'HOST:PORT';
   return `kafka-topics.sh --bootstrap-server ${server} --create --topic ${options.topic} --partitions ${options.partitions}`;
 }
