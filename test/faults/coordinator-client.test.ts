@@ -108,7 +108,9 @@ describe('connecting', () => {
     const coordinator = open({ hosts: `127.0.0.1:${silent.port}` });
     const starting = coordinator.start().catch((error: unknown) => error);
     await until('it waits for the handshake', () => silent.connections > 0);
+    const begunMs = performance.now();
     await coordinator.stop();
+    expect(performance.now() - begunMs).toBeLessThan(1_500);
     expect(await starting).toMatchObject({ code: 'coordinator_unreachable' });
   });
 

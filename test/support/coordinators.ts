@@ -19,12 +19,13 @@ export const silentLogger: CoordinatorLogger = {
 
 /** Leases pass on after this long, ms: short, and long enough for a slow machine. */
 export const SESSION_MS = 2_000;
-export const CONNECT_MS = 4_000;
+const CONNECT_MS = 4_000;
 
 export interface OpenCoordinator {
   /** A proxy, instead of the server itself. */
   readonly through?: TcpProxyTarget;
   readonly operationTimeoutMs?: number;
+  readonly connectTimeoutMs?: number;
 }
 
 /** A server with an empty place for coordinators. */
@@ -59,11 +60,11 @@ function zooKeeperPlace(chroot: string): CoordinatorPlace {
   const target = zooKeeperTarget();
   return {
     target,
-    open: ({ through = target, operationTimeoutMs = CONNECT_MS } = {}) =>
+    open: ({ through = target, operationTimeoutMs = CONNECT_MS, connectTimeoutMs = CONNECT_MS } = {}) =>
       createZooKeeperCoordinator({
         hosts: `${through.host}:${through.port}${chroot}`,
         sessionTimeoutMs: SESSION_MS,
-        connectTimeoutMs: CONNECT_MS,
+        connectTimeoutMs,
         operationTimeoutMs,
         logger: silentLogger,
       }),
@@ -91,14 +92,14 @@ async function postgresPlace(): Promise<CoordinatorPlace> {
   await administer(`create database ${database}`);
   return {
     target,
-    open: ({ through = target, operationTimeoutMs = CONNECT_MS } = {}) => {
+    open: ({ through = target, operationTimeoutMs = CONNECT_MS, connectTimeoutMs = CONNECT_MS } = {}) => {
       const url = new URL(server);
       url.host = `${through.host}:${through.port}`;
       url.pathname = `/${database}`;
       return createPostgresCoordinator({
         dsn: url.toString(),
         leaseTimeMs: SESSION_MS,
-        connectTimeoutMs: CONNECT_MS,
+        connectTimeoutMs,
         operationTimeoutMs,
         logger: silentLogger,
       });
