@@ -16,9 +16,9 @@ export interface ListenOptions {
   readonly name: string;
   readonly applicationName: string;
   readonly channel: string;
-  /** Default 5 s. */
+  /** For connecting, and for any answer of the server. Default 5 s. */
   readonly connectTimeoutMs?: number;
-  /** How often an idle connection is tried; a dead one is noticed within this and 5 s more. Default 10 s. */
+  /** How often an idle connection is tried: a dead one is noticed within the sum of both. Default 10 s. */
   readonly checkIntervalMs?: number;
   readonly onNotification: (payload: string) => void;
   /** Listening again after a loss: what was sent meanwhile is gone. */
@@ -31,7 +31,7 @@ export interface Listener {
 }
 
 const RETRY_MS = 500;
-const CHECK_TIMEOUT_MS = 5_000;
+const ANSWER_MS = 5_000;
 
 /**
  * Resolves when the channel is listened to.
@@ -125,8 +125,8 @@ class Subscription {
     const client = {
       connectionString: url,
       application_name: options.applicationName,
-      connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
-      query_timeout: CHECK_TIMEOUT_MS,
+      connectionTimeoutMillis: options.connectTimeoutMs ?? ANSWER_MS,
+      query_timeout: options.connectTimeoutMs ?? ANSWER_MS,
       // The socket is kept so that `end` is one even where the other side says nothing any more.
       stream: () => {
         const socket = new net.Socket();
