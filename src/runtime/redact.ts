@@ -8,18 +8,54 @@ import { ShovelError } from '../errors.js';
 export const REDACTED = '***';
 
 /** `scheme://user:password@`; the password goes up to the last @, as people forget to encode theirs. */
-const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):[^\s"'<>]*@/gi;
+const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):([^\s"'<>]*)@/gi;
 /** `password=…` of a libpq string or of a query. */
 const ASSIGNED =
   /\b((?:ssl)?pass(?:word|wd|code|phrase)?|secret|token|api_?key)(\s*=\s*)('[^']*'|"[^"]*"|[^\s&'",;]+)/gi;
+/** The same as a member of JSON, also within SQL. */
+const JSON_MEMBER = /("[a-z_]*(?:pass(?:word|wd|code|phrase)|secret|token)"\s*:\s*)("(?:[^"\\]|\\.)*")/gi;
+const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/g;
+/** A secret that is not here: its name may be shown. */
+const VARIABLE = /^["']?\$\{\w+\}["']?$/;
 const SECRET_FIELD =
   /pass(word|wd|code|phrase)|secret|token|credential|^auth$|authorization|api_?key|^dsn$|_dsn$|Dsn$/i;
 
+const PASSWORD_FIELD = /pass(word|wd|code|phrase)$|secret$/i;
+
 const DEEPEST = 6;
 
-/** The text without passwords. */
+/** The text without passwords. `${NAME}` in the place of one stays. */
 export function redactText(text: string): string {
-  return text.replace(URL_PASSWORD, `$1:${REDACTED}@`).replace(ASSIGNED, `$1$2${REDACTED}`);
+  return text
+    .replace(URL_PASSWORD, (all, start: string, password: string) =>
+      hidden(password, { redacted: `${start}:${REDACTED}@`, shown: all }),
+    )
+    .replace(ASSIGNED, (all, name: string, sign: string, value: string) =>
+      hidden(value, { redacted: `${name}${sign}${REDACTED}`, shown: all }),
+    )
+    .replace(JSON_MEMBER, (all, name: string, value: string) =>
+      hidden(value, { redacted: `${name}"${REDACTED}"`, shown: all }),
+    )
+    .replace(PRIVATE_KEY, REDACTED);
+}
+
+/** `shown` where the secret is only named, else `redacted`. */
+function hidden(secret: string, choice: { readonly redacted: string; readonly shown: string }): string {
+  return VARIABLE.test(secret) ? choice.shown : choice.redacted;
+}
+
+/** A copy of an answer that may be printed. Names of things are all kept; only passwords and private keys go. */
+export function redactDocument(value: unknown): unknown {
+  if (typeof value === 'string') return redactText(value);
+  if (Array.isArray(value)) return value.map(redactDocument);
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).map(([name, item]): [string, unknown] => [
+    name,
+    PASSWORD_FIELD.test(name) && typeof item === 'string'
+      ? hidden(item, { redacted: REDACTED, shown: item })
+      : redactDocument(item),
+  ]);
+  return Object.fromEntries(entries);
 }
 
 /** A copy of log fields or error details that may be printed: secrets out, bigints as text, errors as plain data. */

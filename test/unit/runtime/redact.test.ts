@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '../../../src/errors.js';
-import { redactFields, redactText, safeMessage, safeStack } from '../../../src/runtime/redact.js';
+import {
+  redactDocument,
+  redactFields,
+  redactText,
+  safeMessage,
+  safeStack,
+} from '../../../src/runtime/redact.js';
 
 describe('redactText', () => {
   it.each([
@@ -14,6 +20,11 @@ describe('redactText', () => {
     ["host=db user=app password='s3 cret' dbname=app", 'host=db user=app password=*** dbname=app'],
     ['postgres://db/app?password=s3cret&sslmode=require', 'postgres://db/app?password=***&sslmode=require'],
     ['sslpassword=abc', 'sslpassword=***'],
+    [
+      `insert … '{"sasl":{"username":"a","password":"s3\\"cret"}}'`,
+      `insert … '{"sasl":{"username":"a","password":"***"}}'`,
+    ],
+    ['x -----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY----- y', 'x *** y'],
   ])('takes the password out of %s', (text, expected) => {
     expect(redactText(text)).toBe(expected);
   });
@@ -22,6 +33,9 @@ describe('redactText', () => {
     'postgres://app@db:5432/app',
     'zookeeper://127.0.0.1:2181,127.0.0.2:2181/chroot',
     'Set example exists already in cluster default.',
+    'postgres://app:${APP_PASSWORD}@db/app',
+    'password=${APP_PASSWORD}',
+    '{"sasl":{"password":"${KAFKA_PASSWORD}"}}',
     'file /var/lib/shovel/example.jsonl:3:5',
   ])('leaves %s as it is', (text) => {
     expect(redactText(text)).toBe(text);
@@ -60,6 +74,23 @@ describe('redactFields', () => {
     const circle: { self?: unknown } = {};
     circle.self = circle;
     expect(JSON.stringify(redactFields({ circle }, { stacks: false }))).toContain('…');
+  });
+});
+
+describe('redactDocument', () => {
+  it('keeps all but passwords, which may be named', () => {
+    const document = {
+      databases: { main: { dsn: 'postgres://app:s3cret@db/app' }, eu: { dsn: '${EU_DSN}' } },
+      sasl: { username: 'me', password: 's3cret' },
+      stomp: { login: 'me', passcode: '${STOMP_PASSCODE}' },
+      tables: [{ key: ['id'], unchanged: null }],
+    };
+    expect(redactDocument(document)).toEqual({
+      databases: { main: { dsn: 'postgres://app:***@db/app' }, eu: { dsn: '${EU_DSN}' } },
+      sasl: { username: 'me', password: '***' },
+      stomp: { login: 'me', passcode: '${STOMP_PASSCODE}' },
+      tables: [{ key: ['id'], unchanged: null }],
+    });
   });
 });
 

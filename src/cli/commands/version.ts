@@ -1,0 +1,17 @@
+/** `shovel version` */
+import { ONE_SHOT, type Runner } from '../run-command.js';
+import type { ShovelCommand } from '../shovel-command.js';
+import { version } from '../version.js';
+
+export function addVersion(program: ShovelCommand, runner: Runner): void {
+  const command = program
+    .subcommand('version')
+    .description('the version of this program')
+    .examples(['shovel version --json']);
+  command.action(() =>
+    runner.run(command, ONE_SHOT, async () => ({
+      document: { version: version(), node: process.versions.node },
+      lines: () => [`shovel ${version()}`],
+    })),
+  );
+}

@@ -1,0 +1,62 @@
+/** All commands, and what they have in common. One command a file, in commands/. */
+import { addClusterInit } from './commands/cluster-init.js';
+import { addClusterStatus } from './commands/cluster-status.js';
+import { addSetCreate } from './commands/set-create.js';
+import { addSetDrop } from './commands/set-drop.js';
+import { addSetInspect } from './commands/set-inspect.js';
+import { addSetList } from './commands/set-list.js';
+import { addVersion } from './commands/version.js';
+import { addGlobalOptions } from './global-options.js';
+import type { Host } from './host.js';
+import type { Runner } from './run-command.js';
+import { commandMissing, HELP, ShovelCommand } from './shovel-command.js';
+import { version } from './version.js';
+
+export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): ShovelCommand {
+  const program = new ShovelCommand('shovel');
+  program
+    .description(
+      'Change data capture for PostgreSQL by triggers: nothing lost, nothing blocked, no extension, no slot.',
+    )
+    .version(version(), '--version', 'the version of this program')
+    .helpOption('--help', 'what a command does, with an example')
+    .helpCommand('help [command]', 'the same as --help')
+    .configureHelp(HELP)
+    .configureOutput({
+      writeOut: (text) => {
+        host.stdout.write(text);
+      },
+      // Errors are thrown, see ShovelCommand; nothing is left to print here.
+      writeErr: () => undefined,
+    })
+    .addHelpText('beforeAll', ({ error, command }) => {
+      if (error) throw commandMissing(command);
+      return '';
+    })
+    .exitOverride();
+  addGlobalOptions(program);
+  program.examples(
+    ['shovel cluster init', 'once, in ZooKeeper or PostgreSQL'],
+    ['shovel set create example.yaml', 'begin to capture'],
+    ['shovel relay example', 'publish, until told to stop'],
+  );
+
+  const cluster = group(program, 'cluster', 'where sets and decisions are kept');
+  addClusterInit(cluster, runner);
+  addClusterStatus(cluster, runner);
+  cluster.examples(['shovel cluster status']);
+
+  const set = group(program, 'set', 'tables that are captured together');
+  addSetCreate(set, runner);
+  addSetList(set, runner);
+  addSetInspect(set, runner);
+  addSetDrop(set, runner);
+  set.examples(['shovel set list']);
+
+  addVersion(program, runner);
+  return program;
+}
+
+function group(program: ShovelCommand, name: string, description: string): ShovelCommand {
+  return program.subcommand(name).description(description);
+}
