@@ -1,0 +1,26 @@
+/** Which ports are tried, and in which order. */
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { PORT_RANGE, portSequence } from '../../../src/postgres/embedded/free-port.js';
+
+describe('portSequence', () => {
+  it('gives each port of the range once, wherever it begins', () => {
+    const size = PORT_RANGE.last - PORT_RANGE.first + 1;
+    fc.assert(
+      fc.property(fc.nat(), (start) => {
+        const ports = [...portSequence(start)];
+        expect(ports.length).toBe(size);
+        expect(new Set(ports).size).toBe(size);
+        expect(Math.min(...ports)).toBe(PORT_RANGE.first);
+        expect(Math.max(...ports)).toBe(PORT_RANGE.last);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('begins where it is told, and at the same place for the same start', () => {
+    expect(portSequence(5).next().value).toBe(PORT_RANGE.first + 5);
+    expect(portSequence(11_005).next().value).toBe(PORT_RANGE.first + 5);
+  });
+});
