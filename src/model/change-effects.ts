@@ -51,7 +51,8 @@ export type NodeAction =
 export type Effect =
   | { readonly kind: 'sync' }
   | { readonly kind: 'read'; readonly path: string }
-  | { readonly kind: 'multi'; readonly operations: readonly StoreOperation[] }
+  /** `label` names the step for people and failpoints: announce, decide, abort, remove. */
+  | { readonly kind: 'multi'; readonly label: string; readonly operations: readonly StoreOperation[] }
   /** Waits a moment before something is tried again; `attempt` from 1. */
   | { readonly kind: 'pause'; readonly attempt: number }
   | {
@@ -102,8 +103,8 @@ function mismatch(asked: string, answered: string): TypeError {
   return new TypeError(`asked for ${asked}, answered with ${answered}`);
 }
 
-export function* multi(operations: readonly StoreOperation[]): Machine<ResultOf<'multi'>> {
-  const answer = yield { kind: 'multi', operations };
+export function* multi(label: string, operations: readonly StoreOperation[]): Machine<ResultOf<'multi'>> {
+  const answer = yield { kind: 'multi', label, operations };
   if (answer.kind !== 'multi') throw mismatch('multi', answer.kind);
   return answer.result;
 }

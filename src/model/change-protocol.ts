@@ -116,7 +116,7 @@ function* announce({ paths, intent, clusterVersion }: ChangePlan): Machine<Abort
   ];
   let last: unknown;
   for (let count = 1; count <= ATTEMPTS; count += 1) {
-    const result = yield* multi(operations);
+    const result = yield* multi('announce', operations);
     if (result.kind === 'done') return undefined;
     if (result.kind === 'failed') return { kind: 'coordinator', error: result.error };
     if (result.kind === 'conflict') return result.index === 1 ? undefined : { kind: 'cluster' };
@@ -135,7 +135,7 @@ function* decide(plan: ChangePlan): Machine<Decision> {
   const { paths, intent, recordVersion } = plan;
   const document = decodeDocument(intent.document, `the document of set ${intent.set}`);
   const record = encodeRecord(recordOf(document));
-  const result = yield* multi([
+  const result = yield* multi('decide', [
     { kind: 'check', path: paths.cluster, version: plan.clusterVersion },
     {
       kind: 'set',
@@ -177,7 +177,7 @@ function* settle({ paths, intent }: ChangePlan): Machine<Settled> {
   const path = paths.intent(intent.intent);
   let last: unknown;
   for (let count = 1; count <= ATTEMPTS; count += 1) {
-    const result = yield* multi([
+    const result = yield* multi('abort', [
       { kind: 'set', path, version: 0, data: encodeIntent({ ...intent, state: 'aborted' }) },
     ]);
     if (result.kind === 'done') return { kind: 'aborted' };
@@ -314,7 +314,9 @@ export function* removeIntent(paths: ClusterPaths, id: string): Machine<unknown>
     const found = yield* readFresh(paths.intent(id));
     if (found.kind === 'missing') return undefined;
     if (found.kind === 'failed') return found.error;
-    const result = yield* multi([{ kind: 'remove', path: paths.intent(id), version: found.version }]);
+    const result = yield* multi('remove', [
+      { kind: 'remove', path: paths.intent(id), version: found.version },
+    ]);
     if (result.kind === 'done') return undefined;
     if (result.kind === 'failed') return result.error;
     if (result.kind === 'unknown') last = result.error;

@@ -58,7 +58,7 @@ export function* recoverIntent({
     if (intent.state === 'aborted') return yield* undoIntent({ paths, intent, fence });
     const record = yield* readFresh(paths.set(intent.set));
     if (record.kind === 'failed') return record;
-    const result = yield* multi([
+    const result = yield* multi('abort', [
       {
         kind: 'set',
         path: paths.intent(id),
@@ -301,4 +301,23 @@ function* healNode({
     if (failure) return failure;
   }
   return yield* attempt('forget', node, { intent: { ...change, intent: fence }, fence });
+}
+
+/** Takes a set away from nodes that a decision left behind: what it says is already decided, for good. */
+export function* clearNode({
+  change,
+  fence,
+}: {
+  /** Its nodes leave. */
+  change: Intent;
+  fence: string;
+}): Machine<NodeFailure | undefined> {
+  for (const node of change.nodes) {
+    for (const action of ['open', 'takeover', 'apply', 'clean', 'forget'] as const) {
+      const failure = yield* attempt(action, node, { intent: change, fence });
+      if (failure?.answer.kind === 'absent') break;
+      if (failure) return failure;
+    }
+  }
+  return undefined;
 }

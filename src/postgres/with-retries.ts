@@ -9,6 +9,7 @@ const AGAIN: ReadonlySet<string> = new Set([
   SQLSTATE.duplicateObject,
   SQLSTATE.duplicateSchema,
   SQLSTATE.duplicateTable,
+  '42723', // duplicate function
   SQLSTATE.undefinedObject,
   SQLSTATE.invalidSchema,
   SQLSTATE.undefinedTable,

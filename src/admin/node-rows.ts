@@ -1,0 +1,166 @@
+/** The rows of schema shovel that say what a node holds of a set: read and written here alone. */
+
+import type { ChangeNode, Intent, SetDocument } from '../model/change-records.js';
+import type { NodeView } from '../model/change-recovery.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import { nodeSchemaExists } from '../postgres/migrate.js';
+import { listPrepared } from '../postgres/prepared-transaction.js';
+import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
+
+/** Which database this is, whatever its name and address: no copy made by dump or restore shares it. */
+export interface DatabaseIdentity {
+  readonly systemIdentifier: string;
+  readonly databaseOid: string;
+}
+
+export async function readIdentity(connection: PostgresConnection): Promise<DatabaseIdentity> {
+  const rows = await connection.query(
+    `select (select c.system_identifier from pg_catalog.pg_control_system() c) as system,
+       (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) as oid`,
+  );
+  return { systemIdentifier: rows[0]?.system ?? '', databaseOid: rows[0]?.oid ?? '' };
+}
+
+/** A set's row in a node. */
+export interface NodeRow extends DatabaseIdentity {
+  readonly set: string;
+  readonly nodeId: string;
+  readonly incarnation: number;
+  readonly version: number;
+  readonly intent: string;
+  readonly hash: string;
+  readonly document: string;
+}
+
+/** Of every set, or of one; empty where the schema is missing. */
+export async function readNodeRows(
+  connection: PostgresConnection,
+  { names, set }: { names: NodeNames; set?: string },
+): Promise<readonly NodeRow[]> {
+  if (!(await nodeSchemaExists(connection, names))) return [];
+  const rows = await connection.query(
+    `select r.* from ${quoteIdentifier(names.schema)}.replication_set r
+     where $1::text is null or r.set_name = $1 order by r.set_name`,
+    [set ?? null],
+  );
+  return rows.map((row) => ({
+    set: row.set_name ?? '',
+    nodeId: row.node_id ?? '',
+    incarnation: Number(row.incarnation),
+    version: Number(row.set_version),
+    intent: row.intent_id ?? '',
+    hash: row.content_hash ?? '',
+    document: row.document ?? '',
+    systemIdentifier: row.system_identifier ?? '',
+    databaseOid: row.database_oid ?? '',
+  }));
+}
+
+/** `shovel:<cluster>:<intent>:<node>`: at most 123 bytes of the 199 that PostgreSQL takes. */
+export function gidOf({
+  cluster,
+  intent,
+  nodeId,
+}: {
+  cluster: string;
+  intent: string;
+  nodeId: string;
+}): string {
+  return `${gidPrefix(cluster)}${intent}:${nodeId}`;
+}
+
+export function gidPrefix(cluster: string): string {
+  return `shovel:${cluster}:`;
+}
+
+/** Undefined where it is none of this cluster. */
+export function parseGid(cluster: string, gid: string): { intent: string; nodeId: string } | undefined {
+  if (!gid.startsWith(gidPrefix(cluster))) return undefined;
+  const [intent, nodeId, ...rest] = gid.slice(gidPrefix(cluster).length).split(':');
+  return intent && nodeId && rest.length === 0 ? { intent, nodeId } : undefined;
+}
+
+/** What recovery holds against the set's record. */
+export async function viewNode(
+  connection: PostgresConnection,
+  { names, cluster, set, nodeId }: { names: NodeNames; cluster: string; set: string; nodeId: string },
+): Promise<NodeView> {
+  const [row] = await readNodeRows(connection, { names, set });
+  const prepared = (await listPrepared(connection, gidPrefix(cluster)))
+    .map(({ gid }) => parseGid(cluster, gid))
+    .filter((one) => one?.nodeId === nodeId)
+    .map((one) => one?.intent ?? '');
+  const schema = quoteIdentifier(names.schema);
+  if (!(await nodeSchemaExists(connection, names))) return { row: null, ground: false, changes: prepared };
+  const begun = await connection.query(
+    `select i.intent_id from ${schema}.intent i where i.set_name = $1
+     union select s.intent_id from ${schema}.staged_version s where s.set_name = $1`,
+    [set],
+  );
+  const log = await connection.query('select pg_catalog.to_regclass($1)::oid as log', [
+    `${schema}.log_${set}`,
+  ]);
+  return {
+    row: row ? { version: row.version, intent: row.intent, hash: row.hash, nodeId: row.nodeId } : null,
+    ground: log[0]?.log !== null,
+    changes: [...new Set([...prepared, ...begun.map((one) => one.intent_id ?? '')])],
+  };
+}
+
+/**
+ * Makes room for a set's row before anything else is done for it, so that a second administrator waits here. False
+ * where there is one already.
+ */
+export async function insertNodeRow(
+  connection: PostgresConnection,
+  { names, node, intent, document, identity }: NodeWrite,
+): Promise<boolean> {
+  const rows = await connection.query(
+    `insert into ${quoteIdentifier(names.schema)}.replication_set
+       (set_name, database_name, node_id, incarnation, set_version, intent_id, content_hash, document, system_identifier, database_oid)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (set_name) do nothing returning 1 as made`,
+    [
+      intent.set,
+      node.database,
+      node.nodeId,
+      String(node.incarnation),
+      String(intent.to),
+      intent.intent,
+      document.hash,
+      intent.document,
+      identity.systemIdentifier,
+      identity.databaseOid,
+    ],
+  );
+  return rows.length > 0;
+}
+
+export async function updateNodeRow(
+  connection: PostgresConnection,
+  { names, node, intent, document, identity }: NodeWrite,
+): Promise<void> {
+  await connection.query(
+    `update ${quoteIdentifier(names.schema)}.replication_set set set_version = $2, intent_id = $3, content_hash = $4,
+       document = $5, incarnation = $6, system_identifier = $7, database_oid = $8, decided_at = pg_catalog.now()
+     where set_name = $1`,
+    [
+      intent.set,
+      String(intent.to),
+      intent.intent,
+      document.hash,
+      intent.document,
+      String(node.incarnation),
+      identity.systemIdentifier,
+      identity.databaseOid,
+    ],
+  );
+}
+
+export interface NodeWrite {
+  readonly names: NodeNames;
+  readonly node: ChangeNode;
+  readonly intent: Intent;
+  /** `intent.document`, decoded. */
+  readonly document: SetDocument;
+  readonly identity: DatabaseIdentity;
+}

@@ -1,0 +1,261 @@
+/**
+ * Finishes or undoes what other administrators left, before anything new is begun: the machines of
+ * model/change-recovery.ts on real nodes. Leases tell who is alive; changes of the living are left alone.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Lease } from '../coordinator/coordinator.js';
+import { IntegrityError, RefusedError } from '../errors.js';
+import { decodeIntent, decodeRecord, type Intent, type SetDocument } from '../model/change-records.js';
+import {
+  type Healing,
+  healSet,
+  type IntentRecovery,
+  judgeNode,
+  type NodeView,
+  recoverIntent,
+} from '../model/change-recovery.js';
+import { unfinished } from './carry-out.js';
+import { type AdminContext, namesOf, ownerOf, pathsOf } from './context.js';
+import { readDocument } from './load-set.js';
+import { readIdentity, readNodeRows, viewNode } from './node-rows.js';
+import type { NodeSessions } from './node-sessions.js';
+import { sameDatabase } from './survey.js';
+import { World } from './world.js';
+
+/** How long another administrator's change of the same set is waited for. */
+const OTHERS_MS = 15_000;
+
+export interface RecoveryResult {
+  readonly intents: readonly (IntentRecovery & { readonly id: string })[];
+}
+
+/**
+ * Every intent whose administrator is gone is finished or undone. With `set`, a living administrator's change of that
+ * set is waited for. @throws RefusedError `set_busy`; UnreachableError
+ */
+export async function recoverIntents(
+  context: AdminContext,
+  { sessions, set }: { sessions: NodeSessions; set?: string },
+): Promise<RecoveryResult> {
+  const paths = pathsOf(context);
+  const begunMs = context.clock.now();
+  const results: (IntentRecovery & { readonly id: string })[] = [];
+  await context.coordinator.sync();
+  const ids = (await context.coordinator.list(paths.intents)) ?? [];
+  for (const id of ids) {
+    for (;;) {
+      const lease = await context.coordinator.tryLease(paths.admin(id), ownerOf(context));
+      if (lease) {
+        results.push({ id, ...(await recoverOne(context, { sessions, id, lease })) });
+        break;
+      }
+      const intent = await readIntent(context, id);
+      if (!intent || intent.set !== set) break;
+      if (context.clock.now() - begunMs > OTHERS_MS) throw busy(intent);
+      context.say(`waiting for ${intent.owner}, who is changing set ${intent.set}`);
+      await context.clock.sleep(100, context.signal);
+      context.signal.throwIfAborted();
+    }
+  }
+  return { intents: results };
+}
+
+async function recoverOne(
+  context: AdminContext,
+  { sessions, id, lease }: { sessions: NodeSessions; id: string; lease: Lease },
+): Promise<IntentRecovery> {
+  const fence = randomUUID();
+  const own = await context.coordinator.tryLease(pathsOf(context).admin(fence), ownerOf(context));
+  try {
+    const result = await new World(context, sessions).run(
+      recoverIntent({ paths: pathsOf(context), id, fence }),
+    );
+    if (result.kind !== 'nothing' && result.kind !== 'failed') {
+      const { set, to } = result.intent;
+      context.logger.warn({ set, version: to, outcome: result.kind }, 'recovered a change that was left');
+    }
+    return result;
+  } finally {
+    await own?.release();
+    await lease.release();
+  }
+}
+
+async function readIntent(context: AdminContext, id: string): Promise<Intent | undefined> {
+  await context.coordinator.sync();
+  const entry = await context.coordinator.read(pathsOf(context).intent(id));
+  return entry ? decodeIntent(entry.data, pathsOf(context).intent(id)) : undefined;
+}
+
+function busy(intent: Intent): RefusedError {
+  return new RefusedError(
+    'set_busy',
+    `Set ${intent.set} is being changed to version ${intent.to} by ${intent.owner} since ${intent.startedAt}.`,
+    {
+      hint: 'Try again when that has ended.',
+      details: { set: intent.set, version: intent.to, owner: intent.owner },
+    },
+  );
+}
+
+/**
+ * Before a writing command on `set`: settles what was left of it. What can't be settled of other sets is only logged.
+ * `lenient` overlooks nodes that can't be reached or are not what they were (`set drop --force`).
+ * @throws InDoubtError `change_unfinished`; IntegrityError `node_ahead`, `node_replaced`, `node_lost`, `node_copied`
+ */
+export async function recoverBefore(
+  context: AdminContext,
+  { sessions, set, lenient = false }: { sessions: NodeSessions; set: string; lenient?: boolean },
+): Promise<void> {
+  const { intents } = await recoverIntents(context, { sessions, set });
+  for (const result of intents) {
+    if (result.kind === 'failed') throw result.error;
+    if (result.kind !== 'unfinished') continue;
+    if (result.intent.set === set && result.decided && !lenient) {
+      throw unfinished({ set, version: result.intent.to, failures: result.failures });
+    }
+    for (const { database, answer } of result.failures) {
+      const error = answer.kind === 'failed' ? answer.error : answer.kind;
+      context.logger.warn(
+        { set: result.intent.set, database, error },
+        'a change that was left is not settled yet',
+      );
+    }
+  }
+  const healing = await healNodes(context, { sessions, set, lenient });
+  if (healing?.result.kind === 'failed') throw healing.result.error;
+  if (healing?.result.kind === 'unfinished' && !lenient) {
+    throw unfinished({ set, version: healing.version, failures: healing.result.failures });
+  }
+}
+
+/**
+ * Holds the nodes of a live set against its record and brings along those that fell behind. Undefined where there is
+ * nothing to do: no such set, or one that a living administrator is changing.
+ */
+export async function healNodes(
+  context: AdminContext,
+  { sessions, set, lenient }: { sessions: NodeSessions; set: string; lenient: boolean },
+): Promise<{ readonly result: Healing; readonly version: number } | undefined> {
+  const paths = pathsOf(context);
+  for (let attempt = 1; ; attempt += 1) {
+    await context.coordinator.sync();
+    const entry = await context.coordinator.read(paths.set(set));
+    if (!entry) return undefined;
+    const record = decodeRecord(entry.data, paths.set(set));
+    if (record.state === 'dropped' || (await isLeased(context, record.intent))) return undefined;
+    const document = await readDocument(context, { name: set, version: record.version });
+    const views = await viewNodes(context, { sessions, document, lenient });
+    const behind = record.nodes.some((node) => {
+      const view = views.get(node.database);
+      return view && (judgeNode(record, node, view).kind !== 'current' || view.changes.length > 0);
+    });
+    if (!behind) return undefined;
+    const fence = randomUUID();
+    const lease = await context.coordinator.tryLease(paths.admin(fence), ownerOf(context));
+    try {
+      const result = await new World(context, sessions).run(
+        healSet({ paths, set, record: { version: entry.version, value: record }, views, fence }),
+      );
+      if (result.kind === 'again' && attempt < 5) continue;
+      if (result.kind === 'refused') {
+        if (lenient) return undefined;
+        throw verdictError({ set, version: record.version, ...result });
+      }
+      if (result.kind === 'done' && result.healed.length > 0) {
+        context.logger.warn(
+          { set, version: record.version, databases: result.healed },
+          'brought nodes to their version',
+        );
+      }
+      return { result, version: record.version };
+    } finally {
+      await lease?.release();
+    }
+  }
+}
+
+async function viewNodes(
+  context: AdminContext,
+  { sessions, document, lenient }: { sessions: NodeSessions; document: SetDocument; lenient: boolean },
+): Promise<ReadonlyMap<string, NodeView>> {
+  const names = namesOf(context);
+  const views = new Map<string, NodeView>();
+  for (const node of document.nodes) {
+    const dsn = document.configuration.databases[node.database]?.dsn ?? '';
+    try {
+      const connection = await sessions.connection({ database: node.database, dsn });
+      const [row] = await readNodeRows(connection, { names, set: document.set });
+      if (row && !sameDatabase(row, await readIdentity(connection))) {
+        throw copied(document.set, node.database);
+      }
+      const view = await viewNode(connection, {
+        names,
+        cluster: context.cluster,
+        set: document.set,
+        nodeId: node.nodeId,
+      });
+      const changes: string[] = [];
+      for (const id of view.changes) if (!(await isLeased(context, id))) changes.push(id);
+      views.set(node.database, { ...view, changes });
+    } catch (error) {
+      if (!lenient) throw error;
+      context.logger.warn({ set: document.set, database: node.database, error }, 'left out');
+    }
+  }
+  return views;
+}
+
+async function isLeased(context: AdminContext, id: string): Promise<boolean> {
+  return (await context.coordinator.leaseHolder(pathsOf(context).admin(id))) !== undefined;
+}
+
+export function copied(set: string, database: string): IntegrityError {
+  return new IntegrityError(
+    'node_copied',
+    `Database ${database} holds set ${set} of another database: it is a copy, or was restored.`,
+    {
+      hint: `If it is to go on as that node: shovel node adopt ${set} ${database}.`,
+      details: { set, database },
+    },
+  );
+}
+
+function verdictError({
+  set,
+  version,
+  database,
+  verdict,
+}: {
+  set: string;
+  version: number;
+  database: string;
+  verdict: Extract<Healing, { kind: 'refused' }>['verdict'];
+}): IntegrityError {
+  const details = { set, database, version };
+  switch (verdict.kind) {
+    case 'ahead':
+      return new IntegrityError(
+        'node_ahead',
+        `Database ${database} is at version ${verdict.version} of set ${set}, the coordinator at ${version}: it has lost history.`,
+        {
+          hint: 'Nothing was changed. Fill it from the nodes: shovel cluster recover --from-nodes.',
+          details,
+        },
+      );
+    case 'replaced':
+      return new IntegrityError(
+        'node_replaced',
+        `Database ${database} is not the one that joined set ${set}.`,
+        {
+          hint: `Check its DSN; after a restore or pg_upgrade: shovel node adopt ${set} ${database}.`,
+          details,
+        },
+      );
+    default:
+      return new IntegrityError('node_lost', `Database ${database} holds nothing of set ${set} any more.`, {
+        hint: `Check its DSN; after a restore: shovel node adopt ${set} ${database}.`,
+        details,
+      });
+  }
+}
