@@ -50,10 +50,11 @@ create table @schema@.ticket_@set@_0 (
   last_seq    bigint,
   mutations   bigint      not null,
   set_version integer     not null,
-  drawn_at    timestamptz not null
+  drawn_at    timestamptz not null,
+  nested      boolean     not null default false
 ) with (autovacuum_enabled = off);
 comment on table @schema@.ticket_@set@_0 is
-  'Tickets of set @set@: the batch of a ticket is what its snapshot shows and the one before does not. floor_seq: every transaction that had no xid yet has only higher numbers. Kept and truncated with the log segment of the same number.';
+  'Tickets of set @set@: the batch of a ticket is what its snapshot shows and the one before does not. floor_seq: every transaction that had no xid yet has only higher numbers. nested: read through order_@set@. Kept and truncated with the log segment of the same number.';
 create table @schema@.ticket_@set@_1 (like @schema@.ticket_@set@_0 including all) with (autovacuum_enabled = off);
 create table @schema@.ticket_@set@_2 (like @schema@.ticket_@set@_0 including all) with (autovacuum_enabled = off);
 create view @schema@.ticket_@set@ as
@@ -61,6 +62,20 @@ create view @schema@.ticket_@set@ as
   select * from @schema@.ticket_@set@_1 union all
   select * from @schema@.ticket_@set@_2;
 comment on view @schema@.ticket_@set@ is 'All tickets of set @set@ that are still kept.';
+
+create table @schema@.order_@set@_0 (
+  slot   bigint not null primary key,
+  source bigint not null
+) with (autovacuum_enabled = off);
+comment on table @schema@.order_@set@_0 is
+  'Where nested writes were logged in another order than they happened in: the number at which a mutation is published (slot), and at which it was logged (source). A row with slot = -ticket says that the ticket''s order is complete.';
+create table @schema@.order_@set@_1 (like @schema@.order_@set@_0 including all) with (autovacuum_enabled = off);
+create table @schema@.order_@set@_2 (like @schema@.order_@set@_0 including all) with (autovacuum_enabled = off);
+create view @schema@.order_@set@ as
+  select * from @schema@.order_@set@_0 union all
+  select * from @schema@.order_@set@_1 union all
+  select * from @schema@.order_@set@_2;
+comment on view @schema@.order_@set@ is 'All segments of the order of nested writes in set @set@.';
 
 -- Ticket 0 is the state before the first mutation: whoever writes one is in progress now, or comes later.
 insert into @schema@.ticket_@set@_0 (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)

@@ -5,6 +5,8 @@
 -- Returns:    the ticket's row, or no row when there is nothing to publish
 -- Raises:     SHV26 another relay has taken over; SHV25 the snapshot would run backwards
 -- Locks:      the set's head row, so that draws happen one after another and an epoch can't change meanwhile
+-- Order:      where nested writes were logged out of order the ticket is marked nested, and is not to be published
+--             before its order is stored (order_@set@)
 -- Touches:    reads the log and tickets; inserts a ticket. Commits durably whatever the session's default is.
 create or replace function @schema@.draw_@set@(p_epoch bigint, p_ticket bigint, p_before pg_snapshot, p_floor bigint)
   returns setof @schema@.ticket_@set@_0 language plpgsql volatile as $shovel$
@@ -56,6 +58,8 @@ begin
     return;
   end if;
 
+  v_new.nested := exists (
+    select from @schema@.nested_@set@(v_before, v_new.snapshot, v_new.first_seq, v_new.last_seq));
   v_new.ticket := v_last.ticket + 1;
   v_new.drawn_at := pg_catalog.clock_timestamp();
   select r.set_version into strict v_new.set_version from @schema@.replication_set r where r.set_name = '@set@';

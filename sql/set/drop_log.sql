@@ -2,10 +2,13 @@
 drop function if exists @schema@.draw_@set@(bigint, bigint, pg_snapshot, bigint);
 drop function if exists @schema@.peek_@set@(pg_snapshot, bigint);
 drop function if exists @schema@.window_floor_@set@(pg_snapshot, bigint, pg_snapshot);
+drop function if exists @schema@.nested_@set@(pg_snapshot, pg_snapshot, bigint, bigint);
+drop function if exists @schema@.store_order_@set@(bigint, bigint[], bigint[]);
 drop function if exists @schema@.note_metadata_@set@();
-drop view if exists @schema@.log_@set@, @schema@.ticket_@set@;
+drop view if exists @schema@.log_@set@, @schema@.ticket_@set@, @schema@.order_@set@;
 drop table if exists @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2,
-  @schema@.ticket_@set@_0, @schema@.ticket_@set@_1, @schema@.ticket_@set@_2, @schema@.segment_@set@;
+  @schema@.ticket_@set@_0, @schema@.ticket_@set@_1, @schema@.ticket_@set@_2,
+  @schema@.order_@set@_0, @schema@.order_@set@_1, @schema@.order_@set@_2, @schema@.segment_@set@;
 drop sequence if exists @schema@.seq_@set@, @schema@.switch_@set@;
 delete from @schema@.captured_table where set_name = '@set@';
 delete from @schema@.stream where set_name = '@set@';

@@ -79,7 +79,7 @@ async function logExists(connection: PostgresConnection, { names, set }: GroundO
 }
 
 async function logStatements({ names, set }: GroundOptions): Promise<readonly string[]> {
-  const files = ['create_log', 'window', 'peek', 'draw'];
+  const files = ['create_log', 'window', 'peek', 'nested', 'store_order', 'draw'];
   const sql = await Promise.all(files.map((file) => readSql(`sql/set/${file}.sql`, names, set)));
   const note = await readSql('sql/set/note_metadata.sql', names, set);
   return [
