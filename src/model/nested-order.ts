@@ -11,7 +11,6 @@
 
 export interface NestedMutation {
   readonly seq: bigint;
-  readonly op: 'I' | 'U' | 'D';
   /** Where its versions lie: ctids are unique in it. A partition, and how often it was truncated before. */
   readonly place: string;
   /** The place was truncated later in the transaction, so nothing of it is alive at the end. */

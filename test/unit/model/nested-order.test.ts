@@ -25,18 +25,18 @@ function simulate(random: () => number) {
     if (!row) {
       const ctid = `v${++versions}`;
       rows.set(key, { ctid, command, old: false });
-      return { ...base, op: 'I', oldCtid: null, newCtid: ctid, oldKey: null, newKey: key };
+      return { ...base, oldCtid: null, newCtid: ctid, oldKey: null, newKey: key };
     }
     if (row.command >= command) return undefined;
     rows.delete(key);
     if (random() < 0.4) {
-      return { ...base, op: 'D', oldCtid: row.ctid, newCtid: null, oldKey: key, newKey: null };
+      return { ...base, oldCtid: row.ctid, newCtid: null, oldKey: key, newKey: null };
     }
     const target = random() < 0.4 ? ('abcd'[pick(4)] ?? key) : key;
     const to = rows.has(target) ? key : target;
     const ctid = `v${++versions}`;
     rows.set(to, { ctid, command, old: false });
-    return { ...base, op: 'U', oldCtid: row.ctid, newCtid: ctid, oldKey: key, newKey: to };
+    return { ...base, oldCtid: row.ctid, newCtid: ctid, oldKey: key, newKey: to };
   };
 
   const run = (depth: number) => {
@@ -85,7 +85,7 @@ function generator(seed: number): () => number {
 
 const update = (seq: number, from: string, to: string): NestedMutation => ({
   seq: BigInt(seq),
-  op: 'U',
+
   place: 't',
   emptied: false,
   oldCtid: from,
@@ -102,8 +102,8 @@ describe('orderNested', () => {
   });
 
   it('puts the delete of an old row before a nested insert under its key', () => {
-    const insert: NestedMutation = { ...update(1, '', '(0,2)'), op: 'I', oldCtid: null, oldKey: null };
-    const gone: NestedMutation = { ...update(2, '(0,1)', ''), op: 'D', newCtid: null, newKey: null };
+    const insert: NestedMutation = { ...update(1, '', '(0,2)'), oldCtid: null, oldKey: null };
+    const gone: NestedMutation = { ...update(2, '(0,1)', ''), newCtid: null, newKey: null };
     expect(orderNested([insert, gone])).toEqual([gone, insert]);
   });
 
