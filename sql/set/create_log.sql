@@ -54,7 +54,7 @@ create table @schema@.ticket_@set@_0 (
   nested      boolean     not null default false
 ) with (autovacuum_enabled = off);
 comment on table @schema@.ticket_@set@_0 is
-  'Tickets of set @set@: the batch of a ticket is what its snapshot shows and the one before does not. floor_seq: every transaction that had no xid yet has only higher numbers. nested: read through order_@set@. Kept and truncated with the log segment of the same number.';
+  'Tickets of set @set@: the batch of a ticket is what its snapshot shows and the one before does not. floor_seq: every transaction that the snapshot neither shows nor names as in progress has only higher numbers. nested: read through order_@set@. Kept and truncated with the log segment of the same number.';
 create table @schema@.ticket_@set@_1 (like @schema@.ticket_@set@_0 including all) with (autovacuum_enabled = off);
 create table @schema@.ticket_@set@_2 (like @schema@.ticket_@set@_0 including all) with (autovacuum_enabled = off);
 create view @schema@.ticket_@set@ as
@@ -86,7 +86,7 @@ create table @schema@.segment_@set@ (
   closed_xmax xid8
 );
 comment on table @schema@.segment_@set@ is
-  'closed_xmax: no transaction from this xid on writes into the segment. Null while it is in use.';
+  'closed_xmax: no transaction from this xid on writes into the segment; an id given out after the switch was turned, never a snapshot''s xmax, beyond which others may be in progress. Null while it is in use.';
 insert into @schema@.segment_@set@ (segment) values (0), (1), (2);
 
 grant insert on @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2 to @capture@;

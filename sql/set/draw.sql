@@ -1,14 +1,17 @@
 -- Purpose:    draws the next ticket, if anything has been committed since the last one
 -- Parameters: p_epoch            the drawing relay's epoch
 --             p_ticket           the newest ticket that it knows; with
---             p_before, p_floor  a later snapshot and floor at which nothing was pending (the ticket's own if none)
+--             p_before, p_floor  a later snapshot at which nothing was pending, and a floor for it as peek takes it (the
+--                                ticket's own if none)
+--             p_mark_floor, p_mark_xid  a mark made before this call, in a transaction that has ended
 -- Returns:    the ticket's row, or no row when there is nothing to publish
 -- Raises:     SHV26 another relay has taken over; SHV25 the snapshot would run backwards
 -- Locks:      the set's head row, so that draws happen one after another and an epoch can't change meanwhile
 -- Order:      where nested writes were logged out of order the ticket is marked nested, and is not to be published
 --             before its order is stored (order_@set@)
 -- Touches:    reads the log and tickets; inserts a ticket. Commits durably whatever the session's default is.
-create or replace function @schema@.draw_@set@(p_epoch bigint, p_ticket bigint, p_before pg_snapshot, p_floor bigint)
+create or replace function @schema@.draw_@set@(
+  p_epoch bigint, p_ticket bigint, p_before pg_snapshot, p_floor bigint, p_mark_floor bigint, p_mark_xid xid8)
   returns setof @schema@.ticket_@set@_0 language plpgsql volatile as $shovel$
 declare
   v_epoch    bigint;
@@ -35,8 +38,8 @@ begin
     v_floor := v_last.floor_seq;
   end if;
 
-  -- The floor is read before the snapshot is taken, the ceiling after it; each statement here has a snapshot of its own.
-  select case when s.is_called then s.last_value else 0 end into v_new.floor_seq from @schema@.seq_@set@ s;
+  -- The mark was made before the snapshot is taken, the ceiling is read after it; each statement here has a snapshot of
+  -- its own.
   v_new.snapshot := pg_catalog.pg_current_snapshot();
   select case when s.is_called then s.last_value else 0 end into v_ceiling from @schema@.seq_@set@ s;
 
@@ -45,6 +48,11 @@ begin
     raise exception using errcode = 'SHV25',
       message = 'transaction ids of set @set@ ran backwards: this database is not the one that ticket ' || v_last.ticket || ' was drawn in',
       detail = pg_catalog.format('ticket %s has %s, now %s', v_last.ticket, v_last.snapshot, v_new.snapshot);
+  end if;
+
+  v_new.floor_seq := v_last.floor_seq;
+  if p_mark_xid < pg_catalog.pg_snapshot_xmax(v_new.snapshot) then
+    v_new.floor_seq := greatest(v_last.floor_seq, p_mark_floor);
   end if;
 
   v_from := @schema@.window_floor_@set@(v_before, v_floor, v_new.snapshot);

@@ -1,5 +1,6 @@
 -- Removes the log of set @set@ and everything over it. Its triggers and capture functions are gone before.
-drop function if exists @schema@.draw_@set@(bigint, bigint, pg_snapshot, bigint);
+drop function if exists @schema@.draw_@set@(bigint, bigint, pg_snapshot, bigint, bigint, xid8);
+drop function if exists @schema@.mark_@set@();
 drop function if exists @schema@.peek_@set@(pg_snapshot, bigint);
 drop function if exists @schema@.window_floor_@set@(pg_snapshot, bigint, pg_snapshot);
 drop function if exists @schema@.nested_@set@(pg_snapshot, pg_snapshot, bigint, bigint);
