@@ -7,7 +7,7 @@
 -- Touches:    nothing
 create or replace function @schema@.row_pick(r_ record, columns_ pg_catalog.text[], strict_ pg_catalog.bool) returns pg_catalog.text
   language plpgsql stable security definer
-  set search_path = pg_catalog
+  set search_path = pg_catalog, pg_temp
   set "TimeZone" = 'UTC'
   set "DateStyle" = 'ISO'
   set "IntervalStyle" = 'iso_8601'

@@ -5,7 +5,7 @@
 --             savepoint that rolls back takes it along with the row. What an application writes into that setting by
 --             itself can make nothing fail: a number that is none of its own is ignored by the relay.
 create or replace function @schema@.note_metadata_@set@() returns pg_catalog.int8
-  language plpgsql security definer set search_path = pg_catalog as $shovel$
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $shovel$
 declare
   context constant text := current_setting('shovel.metadata', true);
   noted   constant text := coalesce(current_setting('shovel.noted_@set@', true), '');

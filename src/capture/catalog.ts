@@ -25,7 +25,7 @@ export interface Column {
   /** Depth 0: its own type, and what a domain is over; deeper: elements, fields, bounds. */
   readonly parts: readonly (PartType & {
     readonly depth: number;
-    readonly json: boolean;
+    readonly json: 'json' | 'jsonb' | null;
     readonly array: boolean;
     readonly cast: boolean;
     readonly trusted: boolean;
@@ -100,8 +100,8 @@ export async function readColumns(
             (a.attlen = -1 and a.attstorage in ('x', 'e') and not exists (
                select from pg_type d where d.oid = a.atttypid and d.typtype = 'd'))::text as wide,
             json_agg(json_build_object(
-              'name', t.typname, 'builtin', t.oid < 16384, 'inRange', p.in_range, 'depth', p.depth,
-              'json', t.oid in (114, 3802), 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
+              'name', t.typname, 'builtin', t.oid < 16384 or t.typtype <> 'b' or t.typcategory = 'A', 'inRange', p.in_range, 'depth', p.depth,
+              'json', case t.oid when 114 then 'json' when 3802 then 'jsonb' end, 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
               'cast', exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = 114 and k.oid >= 16384),
               'trusted', ${trusted('t.typowner', names.owner)}) order by p.depth) as parts
      from part p join pg_type t on t.oid = p.typid

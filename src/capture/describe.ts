@@ -261,13 +261,13 @@ function chooseKey(
 
 function describeColumn(column: Column): ColumnDescription {
   const own = column.parts.filter((part) => part.depth === 0);
-  const nested = column.parts.some((part) => part.depth > 0 && (part.json || part.array));
+  const nested = column.parts.some((part) => part.depth > 0 && (part.json !== null || part.array));
   return {
     name: column.name,
     type: column.type,
     virtual: column.virtual,
     asText: column.parts.some((part) => part.cast),
-    json: own.some((part) => part.json),
+    json: own.find((part) => part.json !== null)?.json ?? null,
     shape: nested ? 'nested' : own.some((part) => part.array) ? 'array' : 'scalar',
   };
 }

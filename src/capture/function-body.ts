@@ -14,10 +14,12 @@ import {
   directKey,
   extraImage,
   keyChanged,
+  oldColumns,
   omitUnchanged,
   pinnedImage,
   pinnedKey,
   type RowVariable,
+  sandboxedExtra,
 } from './row-image.js';
 import type { TableDescription } from './table-description.js';
 
@@ -79,12 +81,12 @@ function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: F
 begin
   begin
 ${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows, whole, options })}
-${changed ? `    if ${changed} then\n      p_ := 'K';\n    end if;\n` : ''}${extras(table, { old: whole ? old : undefined, next, omits })}
+${changed ? `    if ${changed} then\n      p_ := 'K';\n    end if;\n` : ''}${extras(table, { rows, whole, omits, names: options.names })}
   exception when others then
     m_ := 'f';
-    x_ := null;
     begin
 ${omits ? '      NEW := r_;\n' : ''}${rows.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
+${fallbackExtras(table, { rows, names: options.names })}
     exception when others then
       m_ := 'u';
       x_ := SQLSTATE;
@@ -93,7 +95,7 @@ ${omits ? '      NEW := r_;\n' : ''}${rows.map((row) => `      ${variable(row)} 
 ${keyAlone(table, { row: old ?? 'NEW', options, indent: '      ' })}
     end;
   end;
-  if coalesce(pg_catalog.octet_length(o_), 0) operator(pg_catalog.+) coalesce(pg_catalog.octet_length(n_), 0) operator(pg_catalog.>) ${options.rowBytes} then
+  if ${['o_', 'n_', 'x_'].map((text) => `coalesce(pg_catalog.octet_length(${text}), 0)`).join(' operator(pg_catalog.+) ')} operator(pg_catalog.>) ${options.rowBytes} then
     m_ := 'o';
     x_ := null;
     n_ := null;
@@ -148,16 +150,17 @@ ${assign(true, '      ')}
 
 function extras(
   table: TableDescription,
-  { old, next, omits }: { old: RowVariable | undefined; next: RowVariable | undefined; omits: boolean },
+  {
+    rows,
+    whole,
+    omits,
+    names,
+  }: { rows: readonly RowVariable[]; whole: boolean; omits: boolean; names: NodeNames },
 ): string {
-  const found: { member: string; test: string; build: string }[] = (
-    [
-      ['old', old],
-      ['new', next],
-    ] as const
-  ).flatMap(([member, row]) => {
-    const extra = row ? extraImage(table, row) : undefined;
-    return extra ? [{ member, ...extra }] : [];
+  const found = rows.flatMap((row) => {
+    const only = row === 'OLD' && !whole ? oldColumns(table) : (table.captured.columns ?? undefined);
+    const extra = extraImage(table, row, { names, only });
+    return extra ? [{ member: row.toLowerCase(), ...extra }] : [];
   });
   if (omits) {
     found.push({
@@ -173,12 +176,23 @@ function extras(
     end if;`;
 }
 
+/** Of columns that nobody knew when the function was made. */
+function fallbackExtras(
+  table: TableDescription,
+  { rows, names }: { rows: readonly RowVariable[]; names: NodeNames },
+): string {
+  const only = table.captured.columns ?? undefined;
+  const members = rows.map((row) => `'${row.toLowerCase()}', ${sandboxedExtra(table, row, { names, only })}`);
+  return `      x_ := pg_catalog.json_strip_nulls(pg_catalog.json_build_object(${members.join(', ')}))::${TEXT};`;
+}
+
 /** The key in o_, where it can be printed at all. */
 function keyAlone(
   table: TableDescription,
   { row, options, indent }: { row: RowVariable; options: FunctionOptions; indent: string },
 ): string {
-  const key = table.isolated ? pinnedKey(table, row, options.names) : directKey(table, row);
+  const pinned = table.isolated || table.settings.length > 0;
+  const key = pinned ? pinnedKey(table, row, options.names) : directKey(table, row);
   if (!key) return '';
   return `${indent}begin
 ${indent}  o_ := ${key};

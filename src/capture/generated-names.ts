@@ -30,12 +30,24 @@ export function functionNames(table: CapturedTable): readonly string[] {
   return triggerOperations(table).map((operation) => functionName(table.base, operation));
 }
 
-/** Unique among the sets and clusters that may capture the same table. */
-export function triggerName(schema: string, set: string, operation: TriggerOperation): string {
+/**
+ * Unique among the sets and clusters that may capture the same table, and among the names that a table had: a trigger
+ * that captures is never made to call another function, for that one does nothing until its version is decided.
+ * At most 59 bytes.
+ */
+export function triggerName(
+  table: { readonly schema: string; readonly set: string; readonly base: string },
+  operation: TriggerOperation,
+): string {
   const hash = createHash('sha256')
-    .update(JSON.stringify([schema, set]))
+    .update(JSON.stringify([table.schema, table.base]))
     .digest('hex');
-  return `!shovel_${set}_${hash.slice(0, 8)}_${operation}`;
+  return `!shovel_${table.set}_${hash.slice(0, 8)}_${operation}`;
+}
+
+/** Matches the capture functions of a set and no other's: what follows the set's name has a fixed length. */
+export function functionPattern(set: string): string {
+  return `^capture_${set}_[0-9a-f]{10}_[iudt]$`;
 }
 
 /** The sequence that holds a stream's position. */

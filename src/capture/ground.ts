@@ -172,7 +172,10 @@ function triggerStatements(
   const enabled = table.replicated ? 'A' : 'O';
   const statements: string[] = [];
   for (const operation of triggerOperations(table.captured)) {
-    const trigger = triggerName(options.names.schema, options.set, operation);
+    const trigger = triggerName(
+      { schema: options.names.schema, set: options.set, base: table.captured.base },
+      operation,
+    );
     const calls = functionName(table.captured.base, operation);
     // Row triggers of a partitioned table are cloned to its partitions; those on TRUNCATE are not.
     const places = operation === 't' ? [root, ...table.partitions] : [root];

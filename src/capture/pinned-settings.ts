@@ -54,19 +54,34 @@ const IN_RANGES: Readonly<Record<string, readonly Setting[]>> = {
   timestamptz: ['DateStyle', 'TimeZone'],
 };
 
-/** A base type that a column is made of: itself, or reached through arrays, domains, composites and ranges. */
+/** Types of well-known extensions whose text depends on no setting. Only a superuser can make a base type at all. */
+const INDEPENDENT: ReadonlySet<string> = new Set([
+  'citext',
+  'hstore',
+  'ltree',
+  'lquery',
+  'ltxtquery',
+  'geometry',
+  'geography',
+]);
+
+/** A type that a column is made of: itself, or reached through arrays, domains, composites and ranges. */
 export interface PartType {
+  /** pg_type.typname */
   readonly name: string;
+  /** False for base types that an extension brought. */
   readonly builtin: boolean;
   readonly inRange: boolean;
 }
 
-/** An extension's own base types may depend on anything: all settings. */
+/** Other base types of extensions may depend on anything: all settings. */
 export function settingsFor(types: readonly PartType[]): readonly Setting[] {
   const found = new Set<Setting>();
   for (const type of types) {
     const needed = !type.builtin
-      ? ALL
+      ? INDEPENDENT.has(type.name)
+        ? []
+        : ALL
       : type.name.startsWith('reg')
         ? (['search_path'] as const)
         : ((type.inRange ? IN_RANGES : BY_TYPE)[type.name] ?? []);

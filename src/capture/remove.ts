@@ -5,7 +5,7 @@
 import type { CapturedTable } from '../model/captured-table.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { type NodeNames, quoteIdentifier, readSql } from '../postgres/sql-files.js';
-import { functionNames, triggerName } from './generated-names.js';
+import { functionNames, functionPattern } from './generated-names.js';
 import { type Patience, patiently } from './lock-patience.js';
 
 export interface RemovalOptions extends Patience {
@@ -44,14 +44,13 @@ interface Step {
 async function steps(connection: PostgresConnection, options: RemovalOptions): Promise<readonly Step[]> {
   const { names, set } = options;
   const kept = new Set(options.keep.flatMap(functionNames));
-  const ours = (['i', 'u', 'd', 't'] as const).map((letter) => triggerName(names.schema, set, letter));
   const rows = await connection.query(
     `select t.tgrelid, n.nspname, c.relname, t.tgname, p.proname from pg_catalog.pg_trigger t
      join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-     join pg_catalog.pg_proc p on p.oid = t.tgfoid
-     where t.tgname in (select json_array_elements_text($1::json)) and t.tgparentid = 0
+     join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+     where f.nspname = $1 and p.proname ~ $2 and t.tgparentid = 0
      order by t.tgrelid, t.tgname`,
-    [JSON.stringify(ours)],
+    [names.schema, functionPattern(set)],
   );
   const found = new Map<number, { table: string; relids: number[]; statements: string[] }>();
   for (const row of rows) {
@@ -74,11 +73,10 @@ async function lastStep(connection: PostgresConnection, options: RemovalOptions)
   const { names, set } = options;
   const kept = new Set(options.keep.flatMap(functionNames));
   const schema = quoteIdentifier(names.schema);
-  // A function's name is `capture_<set>_<10 hex>_<letter>`: the tail has a fixed length, so no other set's match.
   const rows = await connection.query(
     `select p.proname from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = $1 and p.proname ~ $2 order by p.proname`,
-    [names.schema, `^capture_${set}_[0-9a-f]{10}_[iudt]$`],
+    [names.schema, functionPattern(set)],
   );
   const functions = rows
     .map((row) => row.proname ?? '')

@@ -51,10 +51,16 @@ export function pinnedImage(
     : sandboxed(names, `row_text(${row})`);
 }
 
-/** The key's columns alone. Undefined where only the sandbox may print them. */
+/** What the old image holds where the whole old row is not wanted: the key, and what the row filter looks at. */
+export function oldColumns(table: TableDescription): readonly string[] | undefined {
+  const { key, where } = table.captured;
+  return key ? [...new Set([...key, ...(where?.columns ?? [])])] : undefined;
+}
+
+/** Those columns alone. Undefined where only the sandbox may print them. */
 export function directKey(table: TableDescription, row: RowVariable): string | undefined {
-  const { key } = table.captured;
-  return table.isolated || !key ? undefined : buildObject(row, key);
+  const columns = oldColumns(table);
+  return table.isolated || !columns ? undefined : buildObject(row, columns);
 }
 
 const PLAIN_TYPES: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint', 'uuid', 'oid', 'date']);
@@ -80,8 +86,8 @@ export function keyChanged(table: TableDescription): string | undefined {
 }
 
 export function pinnedKey(table: TableDescription, row: RowVariable, names: NodeNames): string | undefined {
-  const { key } = table.captured;
-  return key ? sandboxed(names, `row_pick(${row}, ${textArray(key)}, true)`) : undefined;
+  const columns = oldColumns(table);
+  return columns ? sandboxed(names, `row_pick(${row}, ${textArray(columns)}, true)`) : undefined;
 }
 
 /**
@@ -110,18 +116,28 @@ ${each.join('\n')}
     end if;`;
 }
 
+/** Whether a row needs more than its JSON, and the JSON of what it needs. */
+export interface ExtraImage {
+  readonly test: string;
+  readonly build: string;
+}
+
 /**
- * What JSON can't tell: `{"text":{"a":"[0:1]={1,2}"},"json_null":["j"]}` for a row that needs it, else null. Text is
- * made by format(), which calls output functions alone and never a cast.
+ * What JSON can't tell: `{"text":{"a":"[0:1]={1,2}"},"json_null":["j"]}`. Text is made by format(), which calls output
+ * functions alone and never a cast; where the session's settings or the types' owners matter, row_extra makes it.
+ * `only`: the columns that the image holds, undefined for all.
  */
 export function extraImage(
   table: TableDescription,
   row: RowVariable,
-): { test: string; build: string } | undefined {
-  const texts = table.columns.flatMap((column) => textCondition(column, row));
-  const nulls = table.columns.flatMap((column) => jsonNullCondition(column, row));
+  { names, only }: { names: NodeNames; only: readonly string[] | undefined },
+): ExtraImage | undefined {
+  const columns = table.columns.filter((column) => !only || only.includes(column.name));
+  const texts = columns.flatMap((column) => textCondition(column, row));
+  const nulls = columns.flatMap((column) => jsonNullCondition(column, row));
   if (texts.length === 0 && nulls.length === 0) return undefined;
   const test = [...texts, ...nulls].map(({ test: one }) => `coalesce(${one}, false)`).join(' or ');
+  if (table.isolated || table.settings.length > 0) return { test, build: sandboxedExtra(table, row, { names, only }) };
   const members = texts.map(
     ({ column, test: one }) =>
       `${quoteLiteral(column)}, case when ${one} then pg_catalog.format('%s', ${row}.${quoteIdentifier(column)}) end`,
@@ -139,6 +155,16 @@ export function extraImage(
       : []),
   ];
   return { test, build: `pg_catalog.json_build_object(${parts.join(', ')})` };
+}
+
+/** The same for a row of unknown columns, by the sandbox role under pinned settings; null where nothing is needed. */
+export function sandboxedExtra(
+  table: TableDescription,
+  row: RowVariable,
+  { names, only }: { names: NodeNames; only: readonly string[] | undefined },
+): string {
+  const texts = table.columns.filter((column) => column.asText).map((column) => column.name);
+  return sandboxed(names, `row_extra(${row}, ${only ? textArray(only) : 'null'}, ${textArray(texts)})`);
 }
 
 function chunk<T>(items: readonly T[]): T[][] {
@@ -171,15 +197,8 @@ function textCondition(column: ColumnDescription, row: RowVariable): Condition[]
   return [];
 }
 
-/** Trimmed text is compared, because json keeps the white space that it was written with. */
 function jsonNullCondition(column: ColumnDescription, row: RowVariable): Condition[] {
-  if (!column.json) return [];
-  const value = `${row}.${quoteIdentifier(column.name)}`;
-  const trimmed = `pg_catalog.btrim(pg_catalog.format('%s', ${value}), E' \\t\\n\\r')`;
-  return [
-    {
-      column: column.name,
-      test: `(pg_catalog.num_nonnulls(${value}) ${EQUALS} 1 and ${trimmed} ${EQUALS} 'null')`,
-    },
-  ];
+  if (!column.json || column.asText) return [];
+  const kind = `pg_catalog.${column.json}_typeof(${row}.${quoteIdentifier(column.name)})`;
+  return [{ column: column.name, test: `${kind} ${EQUALS} 'null'` }];
 }

@@ -11,8 +11,8 @@ export interface ColumnDescription {
   readonly virtual: boolean;
   /** A cast to json that is not built in would change it: its text is published. */
   readonly asText: boolean;
-  /** json and jsonb: JSON null and NULL print the same. */
-  readonly json: boolean;
+  /** Of json and jsonb, JSON null and NULL print the same. */
+  readonly json: 'json' | 'jsonb' | null;
   /** `array`: lower bounds are lost in JSON; `nested`: an array or json value stands deeper inside. */
   readonly shape: 'scalar' | 'array' | 'nested';
 }

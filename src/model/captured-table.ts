@@ -16,6 +16,21 @@ const schema = z.strictObject({
   partitioned: z.boolean(),
   /** What the names of its functions and triggers begin with. */
   base: z.string(),
+  /** Absent: every row is published. */
+  where: z
+    .strictObject({
+      /** Logged in the old image too, beside the key. */
+      columns: z.array(z.string()),
+      /**
+       * SQL over a log row `l`: does the old, the new row pass? Null where it can't be told because a column that
+       * the filter names is gone.
+       */
+      old: z.string(),
+      new: z.string(),
+    })
+    .optional(),
+  /** Absent: row. */
+  capture: z.enum(['row', 'statement']).optional(),
 });
 
 export type CapturedTable = Readonly<z.infer<typeof schema>>;
