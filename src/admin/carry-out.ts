@@ -28,6 +28,10 @@ import { World } from './world.js';
 export interface WantedVersion {
   readonly configuration: SetConfiguration;
   readonly state: SetRecord['state'];
+  /**
+   * In the order in which they are prepared: the same for every administrator, so that of two one wins on the first
+   * node instead of each on another.
+   */
   readonly nodes: readonly ChangeNode[];
   readonly cluster: { readonly id: string; readonly entryVersion: number };
   /** What is decided now, live or dropped; null where the name was never used. */
@@ -54,7 +58,10 @@ export function buildChange(
     intent: randomUUID(),
     hash: configurationHash(configuration),
     state,
-    nodes: nodes.filter((node) => node.role !== 'leave').map(setNode),
+    nodes: nodes
+      .filter((node) => node.role !== 'leave')
+      .map(setNode)
+      .toSorted((a, b) => a.number - b.number),
     createdAt: live?.createdAt ?? now,
     decidedAt: now,
     configuration,

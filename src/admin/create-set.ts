@@ -1,24 +1,17 @@
 /** Creates a set in one database or several: all of them, or none. */
-
-import { randomUUID } from 'node:crypto';
-import { planGround } from '../capture/ground.js';
-import type { Operation } from '../coordinator/coordinator.js';
 import { RefusedError } from '../errors.js';
-import type { ChangePlan } from '../model/change-protocol.js';
-import type { ChangeNode, SetDocument } from '../model/change-records.js';
-import { clearNode } from '../model/change-recovery.js';
+import type { ChangeNode } from '../model/change-records.js';
 import type { SetConfiguration } from '../model/set-configuration.js';
-import { planNodeSchema } from '../postgres/migrate.js';
-import { planRoles } from '../postgres/roles.js';
 import { waitForActivation } from './activation.js';
-import { buildChange, carryOut, joiningNode, nodeError, setExists } from './carry-out.js';
-import { type AdminContext, GIVE_UP_MS, namesOf, pathsOf } from './context.js';
-import { readDocument, readSet, requireCluster } from './load-set.js';
-import { activation } from './node-install.js';
-import { type NodeSessions, withSessions } from './node-sessions.js';
+import { buildChange, carryOut, joiningNode, setExists } from './carry-out.js';
+import type { AdminContext } from './context.js';
+import { clearLeftovers } from './leftovers.js';
+import { readSet, requireCluster } from './load-set.js';
+import { compareIdentity } from './node-rows.js';
+import { withSessions } from './node-sessions.js';
+import { type Plan, planOf } from './plan.js';
 import { recoverBefore } from './recover.js';
-import { type SurveyedNode, surveyNodes } from './survey.js';
-import { World } from './world.js';
+import { surveyNodes } from './survey.js';
 
 export interface CreateSetOptions {
   readonly configuration: SetConfiguration;
@@ -27,15 +20,6 @@ export interface CreateSetOptions {
   readonly dryRun: boolean;
   /** Goes on where a publication would carry our tables. */
   readonly force?: boolean;
-}
-
-/** What a command would do: SQL per database in order, then the decision in the coordinator. */
-export interface Plan {
-  readonly kind: 'plan';
-  readonly name: string;
-  readonly version: number;
-  readonly nodes: readonly { readonly database: string; readonly statements: readonly string[] }[];
-  readonly operations: readonly Operation[];
 }
 
 export interface Created {
@@ -66,8 +50,12 @@ export async function createSet(context: AdminContext, options: CreateSetOptions
       force: options.force ?? false,
     });
     await clearLeftovers(context, { sessions, surveyed, base, dryRun: options.dryRun });
-    const nodes: ChangeNode[] = [];
-    for (const one of surveyed) nodes.push(joiningNode(one, nodes));
+    const numbered: ChangeNode[] = [];
+    for (const one of surveyed) numbered.push(joiningNode(one, numbered));
+    const nodes = surveyed
+      .map((one, index) => ({ node: numbered[index], identity: one.identity }))
+      .toSorted((a, b) => compareIdentity(a.identity, b.identity))
+      .flatMap(({ node }) => (node ? [node] : []));
     const plan = buildChange(context, {
       configuration,
       state: 'live',
@@ -82,114 +70,19 @@ export async function createSet(context: AdminContext, options: CreateSetOptions
       kind: 'created',
       name: configuration.name,
       version: plan.document.version,
-      nodes: nodes.map(({ database, nodeId }) => ({ database, nodeId })),
+      nodes: numbered.map(({ database, nodeId }) => ({ database, nodeId })),
     };
   });
 }
 
-type Base = Awaited<ReturnType<typeof readSet>>;
-
-async function readBase(context: AdminContext, name: string): Promise<Base | null> {
+async function readBase(
+  context: AdminContext,
+  name: string,
+): Promise<Awaited<ReturnType<typeof readSet>> | null> {
   try {
     return await readSet(context, name);
   } catch (error) {
     if (error instanceof RefusedError && error.code === 'set_not_found') return null;
     throw error;
   }
-}
-
-/** A set that was dropped by force while a database could not be reached left its part there. */
-async function clearLeftovers(
-  context: AdminContext,
-  {
-    sessions,
-    surveyed,
-    base,
-    dryRun,
-  }: { sessions: NodeSessions; surveyed: readonly SurveyedNode[]; base: Base | null; dryRun: boolean },
-): Promise<void> {
-  for (const { database, dsn, row } of surveyed) {
-    if (!row) continue;
-    if (!base || row.version > base.record.version) {
-      throw new RefusedError(
-        'set_in_database',
-        `Database ${database} holds version ${row.version} of set ${row.set}, which the coordinator does not know.`,
-        {
-          hint: 'If the coordinator lost it: shovel cluster recover --from-nodes. Otherwise drop it there first.',
-          details: { set: row.set, database, version: row.version },
-        },
-      );
-    }
-    if (dryRun) continue;
-    const document = await readDocument(context, { name: row.set, version: base.record.version });
-    const change = buildChange(context, {
-      configuration: document.configuration,
-      state: 'dropped',
-      nodes: [{ database, dsn, nodeId: row.nodeId, incarnation: row.incarnation, number: 0, role: 'leave' }],
-      cluster: { id: document.clusterId, entryVersion: 0 },
-      base,
-    });
-    const fence = randomUUID();
-    const lease = await context.coordinator.tryLease(
-      pathsOf(context).admin(fence),
-      context.owner ?? 'shovel',
-    );
-    try {
-      const failure = await new World(context, sessions).run(clearNode({ change: change.intent, fence }));
-      if (failure) throw nodeError(failure);
-    } finally {
-      await lease?.release();
-    }
-  }
-}
-
-/** For --dry-run: what would be run, from what stands there now. */
-export async function planOf(
-  context: AdminContext,
-  { plan, surveyed }: { plan: ChangePlan & { document: SetDocument }; surveyed: readonly SurveyedNode[] },
-): Promise<Plan> {
-  const names = namesOf(context);
-  const nodes = await Promise.all(
-    plan.intent.nodes
-      .flatMap((node) => {
-        const found = surveyed.find((one) => one.database === node.database);
-        return found ? [{ node, ...found }] : [];
-      })
-      .map(async ({ node, connection, tables }) => ({
-        database: node.database,
-        statements: [
-          ...(await planRoles(connection, names)),
-          ...(await planNodeSchema(connection, names)),
-          ...(await planGround(connection, {
-            names,
-            set: plan.document.set,
-            tables,
-            lockTimeoutMs: context.lockTimeoutMs,
-            giveUpMs: context.giveUpMs ?? GIVE_UP_MS,
-            waiting: context.say,
-          })),
-          ...activation({ node, document: plan.document }, { names, tables }),
-        ],
-      })),
-  );
-  return {
-    kind: 'plan',
-    name: plan.document.set,
-    version: plan.document.version,
-    nodes,
-    operations: decisionOf(plan),
-  };
-}
-
-/** What the coordinator would be told, for people: the entries and their data. */
-export function decisionOf(plan: ChangePlan & { document: SetDocument }): readonly Operation[] {
-  const { paths, intent } = plan;
-  const path = paths.set(intent.set);
-  return [
-    { kind: 'check', path: paths.cluster, version: plan.clusterVersion },
-    ...(plan.recordVersion === null
-      ? ([{ kind: 'create', path, data: '' }] as const)
-      : ([{ kind: 'set', path, version: plan.recordVersion, data: '' }] as const)),
-    { kind: 'create', path: paths.version(intent.set, intent.to), data: intent.document },
-  ];
 }

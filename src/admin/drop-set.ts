@@ -7,10 +7,11 @@ import { UnreachableError } from '../errors.js';
 import type { ChangeNode } from '../model/change-records.js';
 import { buildChange, carryOut } from './carry-out.js';
 import { type AdminContext, GIVE_UP_MS, namesOf } from './context.js';
-import { decisionOf, type Plan } from './create-set.js';
+
 import { readDocument, readSet, requireCluster, requireVersion, setNotFound } from './load-set.js';
 import { readNodeRows } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
+import { decisionOf, type Plan } from './plan.js';
 import { recoverBefore } from './recover.js';
 
 export interface DropSetOptions {

@@ -21,6 +21,12 @@ export async function readIdentity(connection: PostgresConnection): Promise<Data
   return { systemIdentifier: rows[0]?.system ?? '', databaseOid: rows[0]?.oid ?? '' };
 }
 
+/** An order in which all administrators visit the same databases. */
+export function compareIdentity(a: DatabaseIdentity, b: DatabaseIdentity): number {
+  const system = a.systemIdentifier.localeCompare(b.systemIdentifier);
+  return system === 0 ? Number(a.databaseOid) - Number(b.databaseOid) : system;
+}
+
 /** A set's row in a node. */
 export interface NodeRow extends DatabaseIdentity {
   readonly set: string;
