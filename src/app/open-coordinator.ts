@@ -6,18 +6,31 @@ import type { AppSettings } from './settings.js';
 
 /** After this long without a sign of a process its leases pass on. */
 const SESSION_TIMEOUT_MS = 15_000;
-const CONNECT_TIMEOUT_MS = 8_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
- * Started; the caller stops it.
- * @throws UnreachableError `coordinator_unreachable`, ConfigurationError
+ * Started; the caller stops it. Gives up at once when the signal aborts.
+ * @throws UnreachableError `coordinator_unreachable`, ConfigurationError; the signal's reason
  */
 export async function openCoordinator(
-  settings: Pick<AppSettings, 'coordinator' | 'logger'>,
+  settings: Pick<AppSettings, 'coordinator' | 'logger' | 'signal'>,
 ): Promise<Coordinator> {
+  const { signal } = settings;
   const coordinator = await createCoordinator(settings);
-  await coordinator.start();
-  return coordinator;
+  const interrupted = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  interrupted.catch(() => undefined);
+  const starting = coordinator.start();
+  starting.catch(() => undefined);
+  try {
+    await Promise.race([starting, interrupted]);
+    return coordinator;
+  } catch (error) {
+    await coordinator.stop();
+    throw error;
+  }
 }
 
 async function createCoordinator(

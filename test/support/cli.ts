@@ -1,9 +1,20 @@
 /** Runs the built command line as users do: a process of its own, with an environment of its own. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { until } from './until.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BIN = join(ROOT, 'bin', 'shovel.js');
@@ -33,12 +44,41 @@ export interface RunningCli {
   stderr(): string;
 }
 
-/** Builds once where the sources are newer than what was built. */
-export function buildCli(): void {
-  const built = join(ROOT, 'dist', 'cli', 'main.js');
-  if (existsSync(built) && statSync(built).mtimeMs >= newest(join(ROOT, 'src'))) return;
-  const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-  execFileSync(process.execPath, [tsc, '-p', join(ROOT, 'tsconfig.build.json')], { stdio: 'inherit' });
+/** Builds where the sources are newer than what was built; one process at a time, the others wait for it. */
+export async function buildCli(): Promise<void> {
+  const lock = join(ROOT, 'node_modules', '.shovel-build');
+  await until('nobody builds', () => tryLock(lock), { timeoutMs: 100_000, everyMs: 50 });
+  try {
+    const built = join(ROOT, 'dist', 'cli', 'main.js');
+    if (existsSync(built) && statSync(built).mtimeMs >= newest(join(ROOT, 'src'))) return;
+    const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
+    execFileSync(process.execPath, [tsc, '-p', join(ROOT, 'tsconfig.build.json')], { stdio: 'inherit' });
+    utimesSync(built, new Date(), new Date());
+  } finally {
+    rmSync(lock, { recursive: true });
+  }
+}
+
+/** A lock of a process that is gone is taken over. */
+function tryLock(lock: string): boolean {
+  try {
+    mkdirSync(lock);
+    writeFileSync(join(lock, 'pid'), String(process.pid));
+    return true;
+  } catch {
+    const owner = existsSync(join(lock, 'pid')) ? Number(readFileSync(join(lock, 'pid'), 'utf8')) : 0;
+    if (owner > 0 && !isAlive(owner)) rmSync(lock, { recursive: true, force: true });
+    return false;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function newest(folder: string): number {
