@@ -100,6 +100,18 @@ describe.each(coordinatorKinds)('a coordinator on $name', ({ makePlace }) => {
       await coordinator.sync();
     });
 
+    it('stops while it starts, without waiting for a server that says nothing', async () => {
+      const proxy = await proxied();
+      proxy.setMode('half-open');
+      const coordinator = open({ through: proxy });
+      const starting = coordinator.start().catch((error: unknown) => error);
+      await until('it is connecting', () => proxy.connections > 0);
+      const begunMs = performance.now();
+      await coordinator.stop();
+      expect(await starting).toMatchObject({ code: 'coordinator_unreachable' });
+      expect(performance.now() - begunMs).toBeLessThan(1_500);
+    });
+
     it.each(['refuse', 'half-open'] as const)(
       'gives up in time and says what to do where connections are %s',
       async (mode) => {

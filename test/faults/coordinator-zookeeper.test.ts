@@ -57,6 +57,20 @@ async function entry(coordinator: Coordinator): Promise<string> {
   return path;
 }
 
+/** A coordinator whose connection is to a member of that kind, and free to go elsewhere from now on. */
+async function connectedTo(
+  wanted: (member: EnsembleMember) => Promise<boolean>,
+): Promise<{ coordinator: Coordinator; member: EnsembleMember }> {
+  const chosen = await until('there is such a member', async () => {
+    for (const one of proxies) if (await wanted(one.member)) return one;
+    return undefined;
+  });
+  for (const one of proxies) one.proxy.setMode(one === chosen ? 'forward' : 'refuse');
+  const coordinator = await started({ hosts: observed() });
+  for (const one of proxies) one.proxy.setMode('forward');
+  return { coordinator, member: chosen.member };
+}
+
 /** The member that the one observed coordinator is connected to. */
 function memberInUse(): EnsembleMember {
   const used = proxies.find(({ proxy }) => proxy.connections > 0);
@@ -140,19 +154,40 @@ describe('an ensemble of three', () => {
     end.abort();
   });
 
-  it('has a frozen member: whoever is connected to it goes elsewhere in time to keep the lease', async () => {
-    const coordinator = await started({ hosts: observed() });
+  it('has a frozen follower: whoever is connected to it goes elsewhere in time to keep the lease', async () => {
+    const { coordinator, member } = await connectedTo(async (one) => !(await one.leads()));
     const path = await entry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
-    const member = memberInUse();
-    const leads = await member.leads();
     member.freeze();
     expect(await coordinator.read(path)).toEqual({ data: '', version: 0 });
     await coordinator.sync();
-    const found = await coordinator.leaseHolder(`${path}/lease`);
-    expect(found).toMatchObject({ owner: 'me', epoch: lease?.epoch });
-    // Where the leader froze, an election comes first, which may take longer than a lease is vouched for.
-    if (!leads) expect(lease?.lost.aborted).toBe(false);
+    expect(lease?.lost.aborted).toBe(false);
+    expect(await coordinator.leaseHolder(`${path}/lease`)).toMatchObject({
+      owner: 'me',
+      epoch: lease?.epoch,
+    });
+  });
+
+  it('has a frozen leader: an election later everything goes on, with the lease or knowingly without', async () => {
+    const { coordinator, member } = await connectedTo((one) => one.leads());
+    const path = await entry(coordinator);
+    const lease = await coordinator.tryLease(`${path}/lease`, 'me');
+    if (!lease) throw new Error('the lease was free');
+    member.freeze();
+    await until('it works again', () =>
+      coordinator.sync().then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(await coordinator.read(path)).toEqual({ data: '', version: 0 });
+    // Asked until it has an answer: a lease that was lost can be had again, one that was not is still there.
+    const epoch = await until('somebody has the lease', async () => {
+      if (!lease.lost.aborted) return (await coordinator.leaseHolder(`${path}/lease`))?.epoch;
+      return (await coordinator.tryLease(`${path}/lease`, 'me'))?.epoch;
+    });
+    if (lease.lost.aborted) expect(epoch).toBeGreaterThan(lease.epoch);
+    else expect(epoch).toBe(lease.epoch);
   });
 
   it('has a frozen member: every new client connects all the same', async () => {

@@ -13,7 +13,7 @@ export interface TcpProxyTarget {
  * forward: as if it were not there. refuse: new connections are reset at once. half-open: new connections are
  * accepted and nothing ever passes, and nothing more passes on those that exist (no FIN, no RST).
  */
-export type TcpProxyMode = 'forward' | 'refuse' | 'half-open';
+type TcpProxyMode = 'forward' | 'refuse' | 'half-open';
 
 export interface TcpProxy {
   readonly host: '127.0.0.1';

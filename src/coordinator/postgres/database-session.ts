@@ -32,6 +32,7 @@ export class DatabaseSession {
   #connection: PostgresConnection | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   #stopped = false;
+  #interrupt: () => void = () => undefined;
 
   constructor(options: DatabaseSessionOptions) {
     this.#options = options;
@@ -65,9 +66,10 @@ export class DatabaseSession {
     }
   }
 
-  /** Waits for the task under way, at most its own time. */
+  /** Waits for the task under way, at most its own time; not for a connection that it waits for. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#interrupt();
     await this.#turn;
     this.#giveUp();
   }
@@ -103,7 +105,10 @@ export class DatabaseSession {
     const name = 'the coordinator';
     const opening = openConnection({ dsn, name, applicationName, connectTimeoutMs: timeoutMs, settings });
     try {
-      const connection = await this.#within(deadlineMs, opening);
+      const interrupted = new Promise<never>((_, reject) => {
+        this.#interrupt = () => reject(coordinatorUnreachable(display, 'this connection is stopped'));
+      });
+      const connection = await this.#within(deadlineMs, Promise.race([opening, interrupted]));
       this.#connection = connection;
       const facts = await this.#within(deadlineMs, connection.query(PREPARE_SESSION));
       if (facts[0]?.standby === 'true') throw coordinatorUnreachable(display, 'it is a standby');
@@ -171,6 +176,6 @@ function reason(error: UnreachableError): string {
 
 const LATE = new Error('late');
 
-export function isCode(error: unknown, code: string): boolean {
+function isCode(error: unknown, code: string): boolean {
   return error instanceof ShovelError && error.code === code;
 }

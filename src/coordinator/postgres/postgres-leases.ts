@@ -136,7 +136,7 @@ export class PostgresLeases {
     this.#held.set(path, lease);
     if (lease.lost.aborted) forget();
     else lease.lost.addEventListener('abort', forget, { once: true });
-    this.#beat ??= setTimeout(() => this.#renew(), leaseTimeMs / 3);
+    this.#beat ??= setTimeout(() => void this.#renew(), leaseTimeMs / 3);
     return lease;
   }
 
@@ -165,7 +165,7 @@ export class PostgresLeases {
       logger.debug({ code, leases: leases.length }, 'leases were not renewed');
       nextMs = leaseTimeMs / 30;
     }
-    if (this.#held.size > 0) this.#beat ??= setTimeout(() => this.#renew(), Math.max(10, nextMs));
+    if (this.#held.size > 0) this.#beat ??= setTimeout(() => void this.#renew(), Math.max(10, nextMs));
   }
 
   async #giveBack(path: string, epoch: bigint): Promise<void> {
