@@ -33,7 +33,7 @@ export function startOf(pid: number): string | undefined {
 }
 
 /** Every process that can be seen. */
-export function listProcesses(): ProcessInfo[] {
+function listProcesses(): ProcessInfo[] {
   if (!LINUX) {
     return ps(['-axo', 'pid=,ppid=,command='])
       .trim()

@@ -10,7 +10,7 @@ import type { Site } from './site.js';
 import { readState, withService, writeState } from './state.js';
 
 /** Path that marks the processes of the site's services. */
-export function serverMarker(site: Site): string {
+function serverMarker(site: Site): string {
   return join(site.directory, 'servers', '/');
 }
 

@@ -3,14 +3,15 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { startEphemeral } from '../../scripts/services/index.js';
 import { openConnection } from '../../src/postgres/connect.js';
 import { createTestDatabase, testPgNo2pcUrl, testPgUrl } from '../support/services.js';
 
 const connect = (dsn: string) =>
   openConnection({ dsn, name: 'of the tests', applicationName: 'shovel-test' });
 
-async function exists(name: string): Promise<boolean> {
-  const connection = await connect(testPgUrl());
+async function exists(name: string, server: string): Promise<boolean> {
+  const connection = await connect(server);
   try {
     return (await connection.query('select 1 from pg_database where datname = $1', [name])).length === 1;
   } finally {
@@ -20,17 +21,19 @@ async function exists(name: string): Promise<boolean> {
 
 describe('createTestDatabase', () => {
   it('makes an empty database named after the file, and drops it with all that hangs on it', async () => {
-    const database = await createTestDatabase();
+    // On a server of its own: making a slot waits for the end of everybody's transactions, prepared ones too.
+    const service = await startEphemeral('pg');
+    const database = await createTestDatabase({ server: service.address });
     expect(database.name).toMatch(/^test_test_database_[0-9a-f]{8}$/);
     const connection = await connect(database.url);
-    // The slot first: it waits for the end of every transaction, prepared ones too.
     await connection.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [database.name]);
     await connection.script('create table public.t (id int)');
     await connection.script("begin; insert into public.t values (1); prepare transaction 'hangs''on'");
     await database.drop();
     await database.drop();
-    expect(await exists(database.name)).toBe(false);
+    expect(await exists(database.name, service.address)).toBe(false);
     await connection.end().catch(() => undefined);
+    await service.close();
   });
 
   it('makes one on another server', async () => {
@@ -54,7 +57,7 @@ describe('a file with a test that fails', () => {
     const output = run.stdout + run.stderr;
     const name = /kept for you to look at: database (test_failing_[0-9a-f]{8})/.exec(output)?.[1] ?? output;
     expect(run.status).toBe(1);
-    expect(await exists(name)).toBe(true);
+    expect(await exists(name, testPgUrl())).toBe(true);
     await dropDatabase(name);
     expect(output).toMatch(/1 failed.*1 passed/);
   });

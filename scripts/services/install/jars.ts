@@ -23,7 +23,7 @@ export function wrapperPackages(site: Site): Packages[] {
 }
 
 /** Where the jars of a profile are or will be; the name changes with their list. */
-export function jarFolder(site: Site, profile: string): string {
+function jarFolder(site: Site, profile: string): string {
   const list = expectedJars(profile);
   const hash = createHash('sha256')
     .update(JSON.stringify([...list]))

@@ -13,7 +13,7 @@ export interface ServerPlan {
   probe(): Promise<boolean>;
 }
 
-export interface PlanOptions {
+interface PlanOptions {
   /** As many as the service takes: the members' client ports and what else they need, member by member. */
   readonly ports: readonly number[];
   /** Settings of the server on top of the recipe's own, in its own words. */

@@ -13,7 +13,7 @@ import type { PostgresBinaries } from './binaries.js';
 import { type Program, runProgram } from './launch.js';
 
 /** How the superuser `postgres` gets in over 127.0.0.1. */
-export type Authentication =
+type Authentication =
   | { readonly kind: 'trust' }
   | { readonly kind: 'password'; readonly password: string };
 
