@@ -54,10 +54,12 @@ function rows(op: 'I' | 'U' | 'D'): readonly Mutation[] {
   }));
 }
 
-for (const [name, narrowed] of [
+const FORMS: readonly (readonly [string, CapturedTable])[] = [
   ['whole rows', table],
   ['with a column list', { ...table, columns: ['id', 'owner', 'balance'] }],
-] as const) {
+];
+
+for (const [name, narrowed] of FORMS) {
   for (const op of ['I', 'U', 'D'] as const) {
     const input = rows(op);
     const rates: number[] = [];

@@ -3,7 +3,8 @@
  * they go into messages as they are.
  */
 
-export type MutationOperation = 'I' | 'U' | 'D' | 'T';
+/** I insert, U update, K update that changed the key, D delete, T truncate. */
+export type MutationOperation = 'I' | 'U' | 'K' | 'D' | 'T';
 
 /** `f` whole-row fallback: the capture function did not fit the row. `o` oversized, `u` unreadable: the key alone. */
 export type MutationMark = 'f' | 'o' | 'u';

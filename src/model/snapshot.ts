@@ -8,7 +8,10 @@ export interface Snapshot {
   readonly text: string;
   /** Every transaction below has ended. */
   readonly xmin: bigint;
-  /** No transaction from here on had begun. */
+  /**
+   * No transaction from here on had ended. Some of them may have been in progress: those are in no list, so this says
+   * nothing about who had begun.
+   */
   readonly xmax: bigint;
   /** In progress between the two. */
   readonly running: ReadonlySet<bigint>;
@@ -30,12 +33,4 @@ export function parseSnapshot(text: string): Snapshot | undefined {
 
 export function shows(snapshot: Snapshot, xid: bigint): boolean {
   return xid < snapshot.xmin || (xid < snapshot.xmax && !snapshot.running.has(xid));
-}
-
-/**
- * Whether nothing that was under way in `before` can still be under way: a later snapshot whose xmin has reached its
- * xmax. Only then may whoever waits for late commits rest.
- */
-export function hasPassed(before: Snapshot, later: Snapshot): boolean {
-  return later.xmin >= before.xmax;
 }

@@ -25,6 +25,8 @@ export interface DrawnTicket {
   readonly mutations: bigint;
   /** The set's version by which the batch is filtered and formatted. */
   readonly setVersion: number;
+  /** Nested writes were logged in another order than they happened in. */
+  readonly nested: boolean;
   /** Milliseconds since the epoch, the database's clock. */
   readonly drawnAtMs: string;
 }

@@ -5,9 +5,9 @@
  */
 import { EXIT, IntegrityError, ShovelError } from '../errors.js';
 import type { CapturedTable } from '../model/captured-table.js';
-import { memberText, pickMembers, spaceLineBreaks } from '../model/json-text.js';
+import { pickMembers } from '../model/json-text.js';
 import type { Mutation } from '../model/mutation.js';
-import { imageExtra, rowImage, unchangedColumns } from './row-image.js';
+import { type ImageExtra, imageExtra, rowImage, unchangedColumns } from './row-image.js';
 import { markerSource, type SourceBatch, type SourceText, sourceText } from './shovel-source.js';
 
 /** `c` insert, `u` update, `d` delete, `t` truncate; `b` and `e` begin and end of a batch. */
@@ -46,6 +46,10 @@ export function createShovelBatch(options: ShovelBatchOptions): ShovelBatch {
   return new Encoder(options);
 }
 
+function jsonNullRemark(name: string, extra: ImageExtra): string {
+  return extra.jsonNull === undefined ? '' : `,"${name}":${extra.jsonNull}`;
+}
+
 class Encoder implements ShovelBatch {
   readonly #options: ShovelBatchOptions;
   readonly #sources = new Map<CapturedTable, SourceText>();
@@ -71,6 +75,7 @@ class Encoder implements ShovelBatch {
       case 'I':
         return [this.#insert(mutation, table)];
       case 'U':
+      case 'K':
         return this.#update(mutation, table);
       case 'D':
         return [this.#delete(mutation, table)];
@@ -80,54 +85,41 @@ class Encoder implements ShovelBatch {
   }
 
   #insert(mutation: Mutation, table: CapturedTable): EncodedMessage {
-    const { new: row } = mutation;
-    if (row === null) throw this.#damaged(mutation, table);
-    if (mutation.extra === null && table.columns === null) {
-      const after = spaceLineBreaks(row);
-      return {
-        op: 'c',
-        key: this.#key(mutation, table, after),
-        value: this.#value(mutation, table, { op: 'c', before: 'null', after }),
-      };
-    }
+    if (mutation.new === null) throw this.#damaged(mutation, table);
     const extra = imageExtra(mutation.extra, 'new');
-    const after = rowImage(row, { columns: table.columns, extra });
-    const remarks = extra.jsonNull === undefined ? '' : `,"json_null":${extra.jsonNull}`;
+    const after = rowImage(mutation.new, { columns: table.columns, extra });
+    const remarks = jsonNullRemark('json_null', extra);
     return {
       op: 'c',
-      key: this.#key(mutation, table, row),
+      key: this.#key(mutation, table, after),
       value: this.#value(mutation, table, { op: 'c', before: 'null', after, remarks }),
     };
   }
 
   #update(mutation: Mutation, table: CapturedTable): readonly EncodedMessage[] {
-    const { old, new: row, extra } = mutation;
-    if (row === null || (old === null && (table.key !== null || table.before === 'full'))) {
-      throw this.#damaged(mutation, table);
+    if (mutation.new === null || mutation.old === null) throw this.#damaged(mutation, table);
+    const full = table.before === 'full';
+    const newExtra = imageExtra(mutation.extra, 'new');
+    const omit = unchangedColumns(mutation.extra);
+    const after = rowImage(mutation.new, { columns: table.columns, extra: newExtra, omit });
+    const key = this.#key(mutation, table, after);
+    let before = 'null';
+    let oldKey = key;
+    let remarks = jsonNullRemark('json_null', newExtra);
+    // An old key that is the same as the new one is never looked at: the capture function has compared them.
+    if (full || mutation.op === 'K' || mutation.mark === 'f') {
+      const oldExtra = imageExtra(mutation.extra, 'old');
+      const old = rowImage(mutation.old, { columns: full ? table.columns : table.key, extra: oldExtra });
+      oldKey = this.#key(mutation, table, old);
+      if (full) {
+        before = old;
+        remarks += jsonNullRemark('json_null_before', oldExtra);
+      } else if (oldKey !== null && oldKey !== key) {
+        before = oldKey;
+      }
     }
-    const key = this.#key(mutation, table, row);
-    const moved = table.key !== null && old !== null && this.#keyMoved(mutation, { table, old, row });
-    const oldKey = moved && old !== null ? this.#key(mutation, table, old) : key;
-    const plain = extra === null && table.columns === null;
-    const newExtra = imageExtra(extra, 'new');
-    const oldExtra = imageExtra(extra, 'old');
-    const omit = unchangedColumns(extra);
-    const after = plain
-      ? spaceLineBreaks(row)
-      : rowImage(row, { columns: table.columns, extra: newExtra, omit });
-    const before =
-      table.before === 'full' && old !== null
-        ? rowImage(old, { columns: table.columns, extra: oldExtra })
-        : moved
-          ? (oldKey ?? 'null')
-          : 'null';
-    let remarks = '';
-    if (!plain) {
-      if (newExtra.jsonNull !== undefined) remarks += `,"json_null":${newExtra.jsonNull}`;
-      if (oldExtra.jsonNull !== undefined) remarks += `,"json_null_before":${oldExtra.jsonNull}`;
-      if (omit !== undefined) remarks += `,"unchanged":${JSON.stringify([...omit])}`;
-    }
-    if (!moved || !this.#options.keyed) {
+    if (omit !== undefined) remarks += `,"unchanged":${JSON.stringify([...omit])}`;
+    if (!this.#options.keyed || oldKey === key) {
       return [{ op: 'u', key, value: this.#value(mutation, table, { op: 'u', before, after, remarks }) }];
     }
     return [
@@ -137,20 +129,18 @@ class Encoder implements ShovelBatch {
   }
 
   #delete(mutation: Mutation, table: CapturedTable): EncodedMessage {
-    const { old } = mutation;
-    if (old === null) throw this.#damaged(mutation, table);
-    const key = this.#key(mutation, table, old);
-    if (table.before === 'key') {
-      return {
-        op: 'd',
-        key,
-        value: this.#value(mutation, table, { op: 'd', before: key ?? 'null', after: 'null' }),
-      };
-    }
+    if (mutation.old === null) throw this.#damaged(mutation, table);
+    const full = table.before === 'full';
     const extra = imageExtra(mutation.extra, 'old');
-    const before = rowImage(old, { columns: table.columns, extra });
-    const remarks = extra.jsonNull === undefined ? '' : `,"json_null":${extra.jsonNull}`;
-    return { op: 'd', key, value: this.#value(mutation, table, { op: 'd', before, after: 'null', remarks }) };
+    const old = rowImage(mutation.old, { columns: full ? table.columns : table.key, extra });
+    const key = this.#key(mutation, table, old);
+    const before = full ? old : (key ?? 'null');
+    const remarks = full ? jsonNullRemark('json_null', extra) : '';
+    return {
+      op: 'd',
+      key,
+      value: this.#value(mutation, table, { op: 'd', before, after: 'null', remarks }),
+    };
   }
 
   #truncate(mutation: Mutation, table: CapturedTable): EncodedMessage {
@@ -178,22 +168,12 @@ class Encoder implements ShovelBatch {
     return `{"before":${parts.before},"after":${parts.after},"op":"${parts.op}","ts_ms":${this.#options.tsMs},"source":${source.head}${atMs}${source.beforeXid}${xid}${source.beforeVersion}${version}${source.beforeSeq}${seq}"${context}${parts.remarks ?? ''}},"transaction":null}`;
   }
 
-  /** Of the image as it was captured: the same text whether the row was inserted, changed or deleted. */
+  /** Of an image in its published form, so that a key is the same text in whatever message it stands. */
   #key(mutation: Mutation, table: CapturedTable, image: string): string | null {
     if (table.key === null) return null;
     const key = pickMembers(image, table.key);
     if (key === undefined) throw this.#keyMissing(mutation, table);
-    return spaceLineBreaks(key);
-  }
-
-  #keyMoved(mutation: Mutation, images: { table: CapturedTable; old: string; row: string }): boolean {
-    const { table, old, row } = images;
-    for (const name of table.key ?? []) {
-      const was = memberText(old, name);
-      if (was === undefined) throw this.#keyMissing(mutation, table);
-      if (was !== memberText(row, name)) return true;
-    }
-    return false;
+    return key;
   }
 
   #where(mutation: Mutation, table: CapturedTable) {

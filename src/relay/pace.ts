@@ -1,0 +1,52 @@
+/**
+ * How long drawing pauses: short while something happens, longer the longer nothing does, and always so long that
+ * drawing costs at most a fifth of the time. Whether nothing can be pending is decided by `canRest`.
+ */
+import type { Snapshot } from '../model/snapshot.js';
+
+export interface PaceOptions {
+  /** Default 50 ms. */
+  readonly shortestMs?: number;
+  /** Default 1 s. */
+  readonly longestMs?: number;
+}
+
+export class Pace {
+  readonly #shortestMs: number;
+  readonly #longestMs: number;
+  #quietSinceMs: number | undefined;
+
+  constructor(options: PaceOptions = {}) {
+    this.#shortestMs = options.shortestMs ?? 50;
+    this.#longestMs = options.longestMs ?? 1000;
+  }
+
+  /**
+   * The pause after a look that took `tookMs`. `quiet`: nothing is pending, and nothing in flight can become so.
+   * Pauses grow to a tenth of the time that it has been quiet.
+   */
+  pauseMs({ nowMs, tookMs, quiet }: { nowMs: number; tookMs: number; quiet: boolean }): number {
+    if (!quiet) this.#quietSinceMs = undefined;
+    else this.#quietSinceMs ??= nowMs;
+    const quietMs = this.#quietSinceMs === undefined ? 0 : nowMs - this.#quietSinceMs;
+    const wanted = Math.min(this.#longestMs, Math.max(this.#shortestMs, quietMs / 10));
+    return Math.max(wanted, tookMs * 4);
+  }
+}
+
+/** A number and a transaction id: whoever took a number up to `floorSeq` has a lower xid than `xid`. */
+export interface Mark {
+  readonly floorSeq: bigint;
+  readonly xid: bigint;
+}
+
+/**
+ * Nothing is pending, nor can become so without the sequence moving: a look that saw nothing was taken when everyone
+ * who had a number by the time of the mark had ended, and no number was taken since.
+ */
+export function canRest(
+  mark: Mark,
+  { look, seq }: { readonly look: Snapshot; readonly seq: bigint },
+): boolean {
+  return seq === mark.floorSeq && look.xmin > mark.xid;
+}

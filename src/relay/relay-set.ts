@@ -1,0 +1,61 @@
+/** What a relay is told of the set that it publishes, and the names of what it touches in a node. */
+import type { SetNode } from '../model/change-records.js';
+import type { SetConfiguration } from '../model/set-configuration.js';
+import { type NodeNames, nodeNames, quoteIdentifier } from '../postgres/sql-files.js';
+
+/** A set as decided; what the coordinator holds of it. */
+export interface RelaySet {
+  readonly name: string;
+  readonly version: number;
+  readonly configuration: SetConfiguration;
+  readonly nodes: readonly SetNode[];
+}
+
+export interface SegmentNames {
+  readonly log: string;
+  readonly ticket: string;
+  readonly order: string;
+}
+
+/** Qualified names of a set's objects, ready to stand in SQL. */
+export interface LogNames {
+  readonly names: NodeNames;
+  readonly set: string;
+  readonly schema: string;
+  readonly seq: string;
+  readonly switch: string;
+  readonly log: string;
+  readonly ticket: string;
+  readonly order: string;
+  readonly segment: string;
+  readonly mark: string;
+  readonly draw: string;
+  readonly peek: string;
+  /** 0 to 2. */
+  readonly segments: readonly SegmentNames[];
+}
+
+export function logNames(cluster: string, set: string): LogNames {
+  const names = nodeNames(cluster);
+  const schema = quoteIdentifier(names.schema);
+  const own = (object: string) => `${schema}.${object}_${set}`;
+  return {
+    names,
+    set,
+    schema,
+    seq: own('seq'),
+    switch: own('switch'),
+    log: own('log'),
+    ticket: own('ticket'),
+    order: own('order'),
+    segment: own('segment'),
+    mark: own('mark'),
+    draw: own('draw'),
+    peek: own('peek'),
+    segments: [0, 1, 2].map((k) => ({
+      log: `${own('log')}_${k}`,
+      ticket: `${own('ticket')}_${k}`,
+      order: `${own('order')}_${k}`,
+    })),
+  };
+}

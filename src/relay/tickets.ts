@@ -1,0 +1,64 @@
+/** Reads ticket rows of a node. Which tickets there are, and what they mean, is decided in sql/set/draw.sql. */
+
+import { type DrawnTicket, type Ticket, ticketOf } from '../model/ticket.js';
+import type { PostgresConnection, Row } from '../postgres/connect.js';
+import type { LogNames } from './relay-set.js';
+
+/** Columns of a ticket row, for a select list; `t` is the row. */
+export const TICKET_COLUMNS = `t.ticket, t.snapshot, t.floor_seq, t.first_seq, t.last_seq, t.mutations, t.set_version, t.nested,
+  pg_catalog.floor(extract(epoch from t.drawn_at) * 1000)::bigint as drawn_at_ms`;
+
+export function decodeTicket(row: Row): DrawnTicket {
+  const optional = (text: string | null | undefined) =>
+    text === null || text === undefined ? undefined : BigInt(text);
+  return {
+    ticket: ticketOf(row.ticket ?? '0'),
+    snapshot: row.snapshot ?? '',
+    floorSeq: BigInt(row.floor_seq ?? '0'),
+    firstSeq: optional(row.first_seq),
+    lastSeq: optional(row.last_seq),
+    mutations: BigInt(row.mutations ?? '0'),
+    setVersion: Number(row.set_version),
+    nested: row.nested === 't',
+    drawnAtMs: row.drawn_at_ms ?? '0',
+  };
+}
+
+/** The newest; undefined only where the log is damaged: ticket 0 is there from the start. */
+export async function newestTicket(
+  connection: PostgresConnection,
+  log: LogNames,
+): Promise<DrawnTicket | undefined> {
+  const rows = await connection.query(
+    `select ${TICKET_COLUMNS} from ${log.ticket} t order by t.ticket desc limit 1`,
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : decodeTicket(row);
+}
+
+/** Undefined where it was not drawn yet, or is not kept any more. */
+export async function readTicket(
+  connection: PostgresConnection,
+  log: LogNames,
+  ticket: Ticket,
+): Promise<DrawnTicket | undefined> {
+  const rows = await connection.query(`select ${TICKET_COLUMNS} from ${log.ticket} t where t.ticket = $1`, [
+    ticket.toString(),
+  ]);
+  const [row] = rows;
+  return row === undefined ? undefined : decodeTicket(row);
+}
+
+/** The oldest that is kept from `ticket` on. */
+export async function oldestTicketFrom(
+  connection: PostgresConnection,
+  log: LogNames,
+  ticket: Ticket,
+): Promise<DrawnTicket | undefined> {
+  const rows = await connection.query(
+    `select ${TICKET_COLUMNS} from ${log.ticket} t where t.ticket >= $1 order by t.ticket limit 1`,
+    [ticket.toString()],
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : decodeTicket(row);
+}
