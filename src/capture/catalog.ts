@@ -120,6 +120,22 @@ export async function readColumns(
   }));
 }
 
+/** Names of all columns of each table, virtual ones too, in the table's own order. */
+export async function readColumnOrders(
+  connection: PostgresConnection,
+  relids: readonly number[],
+): Promise<ReadonlyMap<number, readonly string[]>> {
+  const rows = await connection.query(
+    `select a.attrelid, json_agg(a.attname order by a.attnum) as columns from pg_attribute a
+     where a.attrelid in (select (json_array_elements_text($1::json))::oid) and a.attnum > 0 and not a.attisdropped
+     group by a.attrelid`,
+    [JSON.stringify(relids.map(String))],
+  );
+  return new Map(
+    rows.map((row) => [Number(row.attrelid), JSON.parse(row.columns ?? '[]') as readonly string[]]),
+  );
+}
+
 /** Indexes that may serve as a key: unique, valid, immediate, whole, of plain columns that are not null. */
 export async function readUniqueIndexes(
   connection: PostgresConnection,

@@ -8,6 +8,7 @@ import type { NodeNames } from '../postgres/sql-files.js';
 import {
   type Column,
   type Relation,
+  readColumnOrders,
   readColumns,
   readPartitions,
   readRelations,
@@ -16,7 +17,7 @@ import {
 } from './catalog.js';
 import { functionBase } from './generated-names.js';
 import { settingsFor } from './pinned-settings.js';
-import type { CatalogIssue, ColumnDescription, TableDescription } from './table-description.js';
+import type { CatalogIssue, ColumnDescription, ColumnOrder, TableDescription } from './table-description.js';
 
 export interface DescribeResult {
   /** In the order of the set file; empty where there are issues. */
@@ -43,6 +44,10 @@ export async function describeTables(
   const indexes = groupBy(await readUniqueIndexes(connection, relids), (index) => index.relid);
   const roots = chosen.filter(({ relation }) => relation.kind === 'p').map(({ relation }) => relation.oid);
   const partitions = groupBy(await readPartitions(connection, roots), (partition) => partition.root);
+  const orders = await readColumnOrders(connection, [
+    ...relids,
+    ...[...partitions.values()].flat().map((partition) => partition.relid),
+  ]);
   const tables: TableDescription[] = [];
   for (const { relation, table } of chosen) {
     const described = describeTable(relation, table, {
@@ -56,6 +61,11 @@ export async function describeTables(
       tables.push({
         ...described,
         partitions: below.map(({ relid, schema, table: name }) => ({ relid, schema, table: name })),
+        orders: columnOrders(
+          relation.oid,
+          below.map(({ relid }) => relid),
+          orders,
+        ),
       });
     }
   }
@@ -70,6 +80,25 @@ export async function describeTables(
     });
   }
   return issues.length > 0 ? { tables: [], issues } : { tables, issues };
+}
+
+/** The table's own order, then each that only some partitions have. */
+function columnOrders(
+  root: number,
+  partitions: readonly number[],
+  orders: ReadonlyMap<number, readonly string[]>,
+): readonly ColumnOrder[] {
+  const own = orders.get(root) ?? [];
+  const others = new Map<string, { columns: readonly string[]; relids: number[] }>();
+  for (const relid of partitions) {
+    const columns = orders.get(relid) ?? [];
+    const text = JSON.stringify(columns);
+    if (text === JSON.stringify(own)) continue;
+    const found = others.get(text) ?? { columns, relids: [] };
+    found.relids.push(relid);
+    others.set(text, found);
+  }
+  return [{ columns: own, relids: [] }, ...others.values()];
 }
 
 function choose(
@@ -150,7 +179,7 @@ function describeTable(
     indexes: readonly UniqueIndex[];
     issues: CatalogIssue[];
   },
-): Omit<TableDescription, 'partitions'> | undefined {
+): Omit<TableDescription, 'partitions' | 'orders'> | undefined {
   const { configuration, columns, indexes, issues } = catalog;
   const before = issues.length;
   const existing = new Set(columns.map((column) => column.name));

@@ -20,6 +20,7 @@ import {
   pinnedKey,
   type RowVariable,
   sandboxedExtra,
+  shapeTest,
 } from './row-image.js';
 import type { TableDescription } from './table-description.js';
 
@@ -71,6 +72,7 @@ function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: F
   const rows = [old, next].filter((row) => row !== undefined);
   const changed = operation === 'u' ? keyChanged(table) : undefined;
   const omits = operation === 'u' && table.omitted.length > 0;
+  const shape = next ? shapeTest(table, 'NEW') : whole ? shapeTest(table, 'OLD') : undefined;
   return `declare
   o_ ${TEXT};
   n_ ${TEXT};
@@ -80,7 +82,7 @@ function rowBody(table: TableDescription, operation: 'i' | 'u' | 'd', options: F
   c_ pg_catalog.int8;${changed ? `\n  p_ pg_catalog."char" := 'U';` : ''}${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}
 begin
   begin
-${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows, whole, options })}
+${omits ? `${omitUnchanged(table)}\n` : ''}${shape ? `${shape}\n` : ''}${images(table, { rows, whole, options })}
 ${changed ? `    if ${changed} then\n      p_ := 'K';\n    end if;\n` : ''}${extras(table, { rows, whole, omits, names: options.names })}
   exception when others then
     m_ := 'f';

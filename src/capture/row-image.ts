@@ -39,6 +39,30 @@ export function directImage(table: TableDescription, row: RowVariable): string |
   return columns ? buildObject(row, columns) : `pg_catalog.row_to_json(${row})::${TEXT}`;
 }
 
+/**
+ * Raises where a whole row is no longer of the columns that the function was made for: of one that came later nothing
+ * is known, neither whether its JSON tells its value nor whose casts make it. Undefined where columns are named anyway.
+ */
+export function shapeTest(table: TableDescription, row: RowVariable): string | undefined {
+  if (table.captured.columns) return undefined;
+  const same = (columns: readonly string[]) => {
+    const values = columns.map((name) => `${row}.${quoteIdentifier(name)}`);
+    return `pg_catalog.record_image_eq(${row}, ROW(${values.join(', ')}))`;
+  };
+  const raise = (columns: readonly string[]) => `if not ${same(columns)} then
+      raise exception 'columns changed';
+    end if;`;
+  const [own, ...others] = table.orders;
+  if (!own) return undefined;
+  const special = others.map(
+    ({ columns, relids }) =>
+      `    if TG_RELID ${EQUALS} any (array[${relids.join(', ')}]::pg_catalog.oid[]) then ${raise(columns)} els`,
+  );
+  return special.length === 0
+    ? `    ${raise(own.columns)}`
+    : `${special.join('').replaceAll('els    if', 'elsif')}e ${raise(own.columns)} end if;`;
+}
+
 /** The same under pinned settings, by a role that may do nothing. `strict`: a column that is gone is an error. */
 export function pinnedImage(
   table: TableDescription,
@@ -137,7 +161,8 @@ export function extraImage(
   const nulls = columns.flatMap((column) => jsonNullCondition(column, row));
   if (texts.length === 0 && nulls.length === 0) return undefined;
   const test = [...texts, ...nulls].map(({ test: one }) => `coalesce(${one}, false)`).join(' or ');
-  if (table.isolated || table.settings.length > 0) return { test, build: sandboxedExtra(table, row, { names, only }) };
+  if (table.isolated || table.settings.length > 0)
+    return { test, build: sandboxedExtra(table, row, { names, only }) };
   const members = texts.map(
     ({ column, test: one }) =>
       `${quoteLiteral(column)}, case when ${one} then pg_catalog.format('%s', ${row}.${quoteIdentifier(column)}) end`,

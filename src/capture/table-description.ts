@@ -23,10 +23,21 @@ export interface PartitionDescription {
   readonly table: string;
 }
 
+export interface ColumnOrder {
+  readonly columns: readonly string[];
+  /** Empty: all that are not named elsewhere. */
+  readonly relids: readonly number[];
+}
+
 export interface TableDescription {
   readonly relid: number;
   readonly captured: CapturedTable;
   readonly columns: readonly ColumnDescription[];
+  /**
+   * Names of all columns, virtual ones too, in the table's order; then the orders that some partitions have instead,
+   * with their relids.
+   */
+  readonly orders: readonly ColumnOrder[];
   /** Columns that an update leaves out where it did not change them (`unchanged_wide: omit`). */
   readonly omitted: readonly string[];
   /** Every partition below, at any depth, in oid order. */

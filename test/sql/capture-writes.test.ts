@@ -1,12 +1,8 @@
 /** Every way in which rows are written is captured, and the log alone makes the tables again. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CapturedNode, createCapturedNode, onPublic } from '../support/captured-node.js';
-import { testPgNo2pcUrl, testPgUrl } from '../support/services.js';
-
-const SERVERS = [
-  { name: 'the newest PostgreSQL', url: testPgUrl },
-  { name: 'the oldest PostgreSQL', url: testPgNo2pcUrl },
-];
+import { SERVERS } from '../support/pg-versions.js';
+import { testPgUrl } from '../support/services.js';
 
 const SETUP = `
 create table account (id bigint primary key, owner text, balance numeric(12,2), note text, opened timestamptz default now(),
@@ -284,18 +280,19 @@ describe('on servers that have them', () => {
       setup: 'create table stock (id int primary key, n int)',
       tables: '- { name: public.stock, before: full }',
     });
-    await onPublic(
-      node.connection,
-      `insert into stock values (1, 1), (2, 2);
-       merge into stock s using (values (1, 10), (2, null), (3, 30)) v(id, n) on s.id = v.id
-         when matched and v.n is null then delete when matched then update set n = v.n
-         when not matched then insert values (v.id, v.n);
-       begin; insert into stock values (4, 4); prepare transaction 'kept';
-       begin; insert into stock values (5, 5); prepare transaction 'dropped';
-       begin; update stock set n = 11 where id = 1; commit`,
-    );
+    const run = (script: string) => onPublic(node.connection, script);
+    // Names of prepared transactions are the whole server's.
+    const gid = (name: string) => `${name} in ${node.url.split('/').at(-1)}`;
+    await run(`insert into stock values (1, 1), (2, 2)`);
+    await run(`merge into stock s using (values (1, 10), (2, null), (3, 30)) v(id, n) on s.id = v.id
+      when matched and v.n is null then delete when matched then update set n = v.n
+      when not matched then insert values (v.id, v.n)`);
+    await run(`begin; insert into stock values (4, 4); prepare transaction '${gid('kept')}'`);
+    await run(`begin; insert into stock values (5, 5); prepare transaction '${gid('dropped')}'`);
+    await run('update stock set n = 11 where id = 1');
     expect((await node.log()).length).toBe(6);
-    await onPublic(node.connection, `rollback prepared 'dropped'; commit prepared 'kept'`);
+    await run(`rollback prepared '${gid('dropped')}'`);
+    await run(`commit prepared '${gid('kept')}'`);
     expect((await node.log()).map((row) => row.op).join('')).toBe('IIUDIIU');
     expect(await node.differences()).toEqual([]);
     await node.close();
