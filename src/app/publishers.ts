@@ -61,7 +61,8 @@ async function kafkaPublisher(
   const name = `shovel.${cluster}.${set}.${nodeId}.${stream}`;
   const { brokers, compression, partitions, ssl, sasl } = configuration;
   return createKafkaPublisher({
-    brokers,
+    // One variable may stand for several brokers.
+    brokers: brokers.flatMap((text) => text.split(',')),
     compression,
     partitions,
     ssl: typeof ssl === 'boolean' ? ssl : await tlsOptions(ssl),

@@ -2,9 +2,13 @@
 import { addClusterInit } from './commands/cluster-init.js';
 import { addClusterStatus } from './commands/cluster-status.js';
 import { addSetCreate } from './commands/set-create.js';
+import { addSetDiff } from './commands/set-diff.js';
 import { addSetDrop } from './commands/set-drop.js';
+import { addSetHistory } from './commands/set-history.js';
 import { addSetInspect } from './commands/set-inspect.js';
 import { addSetList } from './commands/set-list.js';
+import { addSetRollback } from './commands/set-rollback.js';
+import { addSetUpgrade } from './commands/set-upgrade.js';
 import { addVersion } from './commands/version.js';
 import { addGlobalOptions } from './global-options.js';
 import type { Host } from './host.js';
@@ -48,8 +52,12 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
 
   const set = group(program, 'set', 'tables that are captured together');
   addSetCreate(set, runner);
-  addSetList(set, runner);
+  addSetUpgrade(set, runner);
+  addSetDiff(set, runner);
   addSetInspect(set, runner);
+  addSetList(set, runner);
+  addSetHistory(set, runner);
+  addSetRollback(set, runner);
   addSetDrop(set, runner);
   set.examples(['shovel set list']);
 

@@ -120,9 +120,30 @@ describe.each([
       in_doubt: [],
     });
 
-    const dropped = await shovel('set', 'drop', 'example@1', '--json');
+    writeFileSync(file, setFile().replace('accounts', 'accounts\n    before: full'));
+    const diff = await shovel('set', 'diff', 'example', file);
+    expect(diff.stdout).toContain('tables.public.accounts.before changed\n  - "key"\n  + "full"\n');
+    expect(await shovel('set', 'upgrade', 'example@7', file)).toMatchObject({ code: 21 });
+    const upgraded = await shovel('set', 'upgrade', 'example@1', file);
+    expect(upgraded).toMatchObject({ code: 0, stderr: '' });
+    expect(upgraded.stdout).toContain('Set example is upgraded: version 2.');
+    expect((await shovel('set', 'upgrade', 'example', file)).stdout).toContain('Nothing was changed.');
+    expect(JSON.parse((await shovel('set', 'diff', 'example', file, '--json')).stdout)).toMatchObject({
+      version: 2,
+      changed: false,
+    });
+    expect((await shovel('set', 'rollback', 'example@1')).stdout).toContain(
+      'as at version 1 again: version 3.',
+    );
+    expect(await shovel('set', 'rollback', 'example')).toMatchObject({ code: 2 });
+    const history = await shovel('set', 'history', 'example');
+    expect(history.stdout).toMatch(
+      /^VERSION .*\n +3 .* tables\.public\.accounts\.before\n +2 .*\n +1 .*-\n$/,
+    );
+
+    const dropped = await shovel('set', 'drop', 'example@3', '--json');
     expect(dropped).toMatchObject({ code: 0, stderr: '' });
-    expect(JSON.parse(dropped.stdout)).toMatchObject({ name: 'example', version: 2 });
+    expect(JSON.parse(dropped.stdout)).toMatchObject({ name: 'example', version: 4 });
     expect((await shovel('set', 'list', '--json')).stdout).toBe('[]\n');
     expect((await shovel('set', 'drop', 'example')).code).toBe(21);
     await expectNothingOfOurs();

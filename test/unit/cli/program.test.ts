@@ -45,7 +45,7 @@ describe('every command', () => {
 
 describe('a wrong command line', () => {
   it.each([
-    [['set'], 'shovel set needs a command.', 'create, list'],
+    [['set'], 'shovel set needs a command.', 'create, upgrade'],
     [['set', 'crate'], "Unknown command 'crate'.", 'Did you mean create?'],
     [['stauts'], "Unknown command 'stauts'.", 'shovel --help'],
     [['set', 'create', '--dryrun'], "Unknown option '--dryrun'.", 'Did you mean --dry-run?'],
