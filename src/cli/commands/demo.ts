@@ -4,7 +4,7 @@ import type { OutputStream } from '../host.js';
 import type { Colors, Output } from '../output.js';
 import type { Runner } from '../run-command.js';
 import type { ShovelCommand } from '../shovel-command.js';
-import { table } from '../table.js';
+import { renderTable } from '../table.js';
 
 const OPEN_MS = 8_000;
 
@@ -70,12 +70,15 @@ function liveLine({ committed, published, perSecond, lagMs }: LiveState): string
 }
 
 function verdict(result: DemoResult, { bold, green, dim }: Colors): readonly string[] {
-  const rows = result.tables.map(({ table: name, rows: count, missing, extra, different }) =>
-    [name, count, missing, extra, different].map(String),
-  );
   return [
     '',
-    ...table([['TABLE', 'ROWS', 'MISSING', 'EXTRA', 'DIFFERENT'], ...rows]),
+    ...renderTable(result.tables, [
+      { title: 'TABLE', text: (one) => one.table },
+      { title: 'ROWS', text: (one) => String(one.rows), align: 'right' },
+      { title: 'MISSING', text: (one) => String(one.missing), align: 'right' },
+      { title: 'EXTRA', text: (one) => String(one.extra), align: 'right' },
+      { title: 'DIFFERENT', text: (one) => String(one.different), align: 'right' },
+    ]),
     '',
     green(
       `Equal: ${bold(result.mutations.toLocaleString('en'))} mutations in ${result.batches.toLocaleString('en')} batches rebuild every row, byte for byte.`,
