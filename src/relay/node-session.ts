@@ -31,7 +31,7 @@ export interface NodeSessionOptions {
  * @throws IntegrityError `node_changed`, `sequence_cached`; UnreachableError, ConfigurationError
  */
 export async function openNodeSession(options: NodeSessionOptions): Promise<NodeSession | undefined> {
-  const connection = await options.openNode();
+  const connection = inTurns(await options.openNode());
   try {
     await prepareSession(connection);
     const facts = await readFacts(connection, options);
@@ -122,3 +122,25 @@ const GONE: ReadonlySet<string> = new Set([
   SQLSTATE.invalidSchema,
   '42883', // undefined_function
 ]);
+
+/**
+ * Statements one after another, whoever asks for them: the next chunk of a batch is fetched while a part is sent, and
+ * a driver's connection takes one statement at a time.
+ */
+function inTurns(connection: PostgresConnection): PostgresConnection {
+  let last: Promise<unknown> = Promise.resolve();
+  const turn = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = last.then(work, work);
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+  return {
+    display: connection.display,
+    serverVersion: connection.serverVersion,
+    lost: connection.lost,
+    query: (text, values) => turn(() => connection.query(text, values)),
+    arrays: (text, values) => turn(() => connection.arrays(text, values)),
+    script: (text) => turn(() => connection.script(text)),
+    end: () => connection.end(),
+  };
+}

@@ -1,5 +1,5 @@
 /** Reads ticket rows of a node. Which tickets there are, and what they mean, is decided in sql/set/draw.sql. */
-
+import { IntegrityError, RefusedError, type ShovelError } from '../errors.js';
 import { type DrawnTicket, type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection, Row } from '../postgres/connect.js';
 import type { LogNames } from './relay-set.js';
@@ -61,4 +61,27 @@ export async function oldestTicketFrom(
   );
   const [row] = rows;
   return row === undefined ? undefined : decodeTicket(row);
+}
+
+/** The batch of `ticket` can't be read: it, or the ticket before it, is not kept. */
+export function batchMissing(log: LogNames, ticket: Ticket, why: 'due' | 'asked for'): ShovelError {
+  const details = { set: log.set, ticket: ticket.toString() };
+  if (why === 'asked for') {
+    return new RefusedError(
+      'ticket_not_kept',
+      `Set ${log.set} no longer keeps the batch of ticket ${ticket}.`,
+      {
+        hint: 'Batches are kept until every stream has published them; bootstrap the targets instead.',
+        details,
+      },
+    );
+  }
+  return new IntegrityError(
+    'batch_missing',
+    `Set ${log.set}: the batch of ticket ${ticket} is due and not kept.`,
+    {
+      hint: 'Was the log changed by hand, or the stream left out of trimming? Bootstrap its targets.',
+      details,
+    },
+  );
 }

@@ -1,0 +1,55 @@
+/** What the numbers in the log stand for: captured tables of a set, read once each from the node. */
+import { IntegrityError } from '../errors.js';
+import { type CapturedTable, decodeCapturedTable } from '../model/captured-table.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import type { LogNames } from './relay-set.js';
+
+export interface KnownTable {
+  readonly captured: CapturedTable;
+  /** The root's, where it is partitioned. */
+  readonly relid: string;
+}
+
+export class CapturedTables {
+  readonly #log: LogNames;
+  readonly #known = new Map<string, KnownTable>();
+
+  constructor(log: LogNames) {
+    this.#log = log;
+  }
+
+  /** Undefined until it was loaded. */
+  get(rel: string): KnownTable | undefined {
+    return this.#known.get(rel);
+  }
+
+  /** @throws IntegrityError `captured_table_missing` */
+  async load(connection: PostgresConnection, rels: Iterable<string>): Promise<void> {
+    const missing = [...rels].filter((rel) => !this.#known.has(rel));
+    if (missing.length === 0) return;
+    const rows = await connection.query(
+      `select c.rel, c.relid, c.definition from ${this.#log.schema}.captured_table c
+       where c.set_name = $1 and c.rel = any ($2::integer[])`,
+      [this.#log.set, `{${missing.join(',')}}`],
+    );
+    for (const row of rows) this.#known.set(row.rel ?? '', this.#decode(row));
+    const lost = missing.find((rel) => !this.#known.has(rel));
+    if (lost !== undefined) throw this.#damaged(lost, undefined);
+  }
+
+  #decode(row: Readonly<Record<string, string | null>>): KnownTable {
+    try {
+      return { captured: decodeCapturedTable(row.definition ?? ''), relid: row.relid ?? '' };
+    } catch (cause) {
+      throw this.#damaged(row.rel ?? '', cause);
+    }
+  }
+
+  #damaged(rel: string, cause: unknown): IntegrityError {
+    return new IntegrityError(
+      'captured_table_missing',
+      `Set ${this.#log.set}: the log holds mutations of table number ${rel}, which the node does not describe.`,
+      { hint: 'Was the schema changed by hand? Restore its row in captured_table.', cause },
+    );
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Reads the rows of one batch in chunks by number, each in a statement of its own, so that no transaction stays open
+ * while they are published. Memory is bounded by rows and bytes of two chunks (the next is fetched while one is being
+ * worked on), whatever the batch's size. Log rows never change, so chunks fit together as if read at once.
+ */
+import { IntegrityError } from '../errors.js';
+import type { DrawnTicket } from '../model/ticket.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import type { LogNames } from './relay-set.js';
+
+/** A log row as text, M rows (application context) included. */
+export interface LogRow {
+  readonly seq: string;
+  readonly xid: string;
+  readonly atMs: string;
+  readonly rel: string;
+  readonly version: string;
+  readonly op: string;
+  readonly mark: string | null;
+  readonly leaf: string | null;
+  readonly meta: string | null;
+  readonly old: string | null;
+  readonly new: string | null;
+  readonly extra: string | null;
+}
+
+export interface ChunkLimits {
+  readonly rows: number;
+  /** Of old, new and extra together; a single row may be larger. */
+  readonly bytes: number;
+}
+
+export const CHUNK_LIMITS: ChunkLimits = { rows: 2000, bytes: 4 * 1024 * 1024 };
+
+export interface BatchOptions {
+  readonly log: LogNames;
+  readonly ticket: DrawnTicket;
+  readonly previousSnapshot: string;
+  readonly limits?: ChunkLimits;
+}
+
+/**
+ * Chunks in the order of publishing, as often as it is called.
+ * @throws IntegrityError `batch_incomplete` where rows of the batch are gone
+ */
+export async function* readLogRows(
+  connection: PostgresConnection,
+  options: BatchOptions,
+): AsyncGenerator<readonly LogRow[]> {
+  const { ticket } = options;
+  const { firstSeq, lastSeq } = ticket;
+  if (firstSeq === undefined || lastSeq === undefined) return;
+  let found = 0n;
+  let next = readChunk(connection, firstSeq - 1n, options);
+  try {
+    for (;;) {
+      const rows = await next;
+      const last = rows.at(-1);
+      if (last === undefined) break;
+      found += BigInt(rows.length);
+      const done = BigInt(last.seq) >= lastSeq;
+      next = done ? NOTHING : readChunk(connection, BigInt(last.seq), options);
+      yield rows;
+      if (done) break;
+    }
+  } finally {
+    // Whoever stops early must not leave a statement behind on the connection, nor its error to nobody.
+    await next.catch(() => undefined);
+  }
+  if (found !== ticket.mutations) {
+    throw new IntegrityError(
+      'batch_incomplete',
+      `Set ${options.log.set}: ticket ${ticket.ticket} was drawn over ${ticket.mutations} log rows, and ${found} are there.`,
+      {
+        hint: 'Was the log changed by hand? The targets of this set have to be bootstrapped again.',
+        details: { set: options.log.set, ticket: ticket.ticket.toString() },
+      },
+    );
+  }
+}
+
+const NOTHING: Promise<readonly LogRow[]> = Promise.resolve([]);
+
+async function readChunk(
+  connection: PostgresConnection,
+  after: bigint,
+  options: BatchOptions,
+): Promise<readonly LogRow[]> {
+  const { log, ticket, previousSnapshot, limits = CHUNK_LIMITS } = options;
+  const rows = await connection.arrays(chunkSql(log, ticket.nested), [
+    after.toString(),
+    (ticket.lastSeq ?? 0n).toString(),
+    ticket.snapshot,
+    previousSnapshot,
+    limits.rows.toString(),
+    limits.bytes.toString(),
+  ]);
+  return rows.map((row) => ({
+    seq: row[0] ?? '',
+    xid: row[1] ?? '',
+    atMs: row[2] ?? '',
+    rel: row[3] ?? '',
+    version: row[4] ?? '',
+    op: row[5] ?? '',
+    mark: row[6] ?? null,
+    leaf: row[7] ?? null,
+    meta: row[8] ?? null,
+    old: row[9] ?? null,
+    new: row[10] ?? null,
+    extra: row[11] ?? null,
+  }));
+}
+
+/**
+ * A chunk ends with the row that reaches the limit of bytes; octet_length reads the size of a TOASTed value without
+ * fetching it. Where nested writes were put in order, the row that was logged at `source` is published at `slot`; the
+ * lateral look-up keeps the order of its outer side.
+ */
+function chunkSql(log: LogNames, nested: boolean): string {
+  const columns = ['xid', 'at', 'rel', 'ver', 'op', 'mark', 'leaf', 'meta', 'old', 'new', 'extra'];
+  const rows = nested
+    ? `select l.seq, ${columns.map((name) => `s.${name}`).join(', ')}
+        from (select b.seq, coalesce((select o.source from ${log.order} o where o.slot = b.seq), b.seq) as source
+              from ${log.log} b where ${inBatch('b')} order by b.seq limit $5) l
+        cross join lateral (select * from ${log.log} one where one.seq = l.source limit 1) s`
+    : `select l.seq, ${columns.map((name) => `l.${name}`).join(', ')}
+        from ${log.log} l where ${inBatch('l')} order by l.seq limit $5`;
+  return `select c.seq, c.xid, pg_catalog.floor(extract(epoch from c.at) * 1000)::bigint, c.rel, c.ver, c.op, c.mark,
+      c.leaf, c.meta, c.old, c.new, c.extra
+    from (
+      select r.*, pg_catalog.sum(r.bytes) over (order by r.seq rows unbounded preceding) - r.bytes as ahead
+      from (
+        select q.*, coalesce(pg_catalog.octet_length(q.old), 0) + coalesce(pg_catalog.octet_length(q.new), 0)
+          + coalesce(pg_catalog.octet_length(q.extra), 0) as bytes
+        from (${rows}) q
+      ) r
+    ) c where c.ahead < $6::bigint order by c.seq`;
+}
+
+function inBatch(row: string): string {
+  return `${row}.seq > $1::bigint and ${row}.seq <= $2::bigint
+          and pg_catalog.pg_visible_in_snapshot(${row}.xid, $3::pg_snapshot)
+          and not pg_catalog.pg_visible_in_snapshot(${row}.xid, $4::pg_snapshot)`;
+}
