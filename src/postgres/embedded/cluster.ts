@@ -13,9 +13,7 @@ import type { PostgresBinaries } from './binaries.js';
 import { type Program, runProgram } from './launch.js';
 
 /** How the superuser `postgres` gets in over 127.0.0.1. */
-type Authentication =
-  | { readonly kind: 'trust' }
-  | { readonly kind: 'password'; readonly password: string };
+type Authentication = { readonly kind: 'trust' } | { readonly kind: 'password'; readonly password: string };
 
 export interface ClusterOptions {
   readonly binaries: PostgresBinaries;
