@@ -7,15 +7,14 @@ import {
 } from '../coordinator/coordinator-url.js';
 import { DURATION_RULE, parseDuration } from '../model/duration.js';
 import { isName, NAME_RULE } from '../model/names.js';
+import type { LogLevel } from '../runtime/logger.js';
 import type { OptionLevel, OptionValues } from './option-values.js';
-
-export type LogLevelName = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
 export interface GlobalOptions {
   readonly cluster: string;
   readonly coordinator: CoordinatorAddress;
   /** Undefined: the command's own default. */
-  readonly logLevel: LogLevelName | undefined;
+  readonly logLevel: LogLevel | undefined;
   /** Undefined: pretty on a terminal, else json. */
   readonly logFormat: 'pretty' | 'json' | undefined;
   readonly sentryDsn: string | undefined;
@@ -23,7 +22,7 @@ export interface GlobalOptions {
   readonly json: boolean;
 }
 
-const LOG_LEVELS: readonly LogLevelName[] = ['debug', 'info', 'warn', 'error', 'silent'];
+const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent'];
 const LOG_FORMATS = ['pretty', 'json'] as const;
 const DEFAULT_LOCK_TIMEOUT_MS = 40;
 

@@ -27,7 +27,7 @@ const SENTRY_DSN = /^https?:\/\/\w+(?::\w+)?@[\w.-]+(?::\d+)?\/(?:[\w./-]+\/)?\d
 
 const REPORTED: ReadonlySet<number> = new Set([EXIT.bug, EXIT.inDoubt, EXIT.integrity]);
 
-export function isReported(error: unknown): boolean {
+function isReported(error: unknown): boolean {
   return error instanceof ShovelError ? REPORTED.has(error.exitCode) : true;
 }
 

@@ -7,8 +7,7 @@ import { type Logger as PinoLogger, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { redactFields, redactText } from './redact.js';
 
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
 /** Fields hold names and numbers; an Error under any name is told as code, message and hint. */
 export type LogFields = Readonly<Record<string, unknown>>;

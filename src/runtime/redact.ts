@@ -5,7 +5,7 @@
  */
 import { ShovelError } from '../errors.js';
 
-export const REDACTED = '***';
+const REDACTED = '***';
 
 /** `scheme://user:password@`; the password goes up to the last @, as people forget to encode theirs. */
 const URL_PASSWORD = /\b([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):([^\s"'<>]*)@/gi;
@@ -90,7 +90,7 @@ function redactValue(value: unknown, walk: Walk): unknown {
 }
 
 /** An error as data: a ShovelError's code, message and hint; of any other only what can't quote a value. */
-export function describeError(error: Error, options: { readonly stacks: boolean }): Record<string, unknown> {
+function describeError(error: Error, options: { readonly stacks: boolean }): Record<string, unknown> {
   const stack = options.stacks ? { stack: safeStack(error) } : {};
   if (error instanceof ShovelError) {
     const { code, hint } = error;
