@@ -274,7 +274,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
 });
 
 describe('on servers that have them', () => {
-  it('captures MERGE and prepared transactions', async () => {
+  it('captures MERGE; trap 12: and prepared transactions, once they are committed', async () => {
     const node = await createCapturedNode({
       server: testPgUrl(),
       setup: 'create table stock (id int primary key, n int)',
