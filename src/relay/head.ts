@@ -2,9 +2,12 @@
  * The set's head row in the node: who draws. Taking over raises the epoch, and every later write of a relay is tied
  * to it, so that one which was replaced without noticing can do no harm.
  */
-import { FencedError, IntegrityError } from '../errors.js';
+import { FencedError, IntegrityError, RefusedError } from '../errors.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import type { LogNames } from './relay-set.js';
+
+/** Code of the error that says that the node does not hold the set any more. */
+export const SET_GONE = 'set_gone';
 
 /** Returns the epoch that is ours from now on. */
 export async function takeOver(
@@ -18,11 +21,7 @@ export async function takeOver(
     [log.set, owner],
   );
   const epoch = rows[0]?.epoch;
-  if (epoch === undefined || epoch === null) {
-    throw new IntegrityError('set_head_missing', `Set ${log.set} has no head row in the node.`, {
-      hint: 'Was the schema changed by hand? shovel doctor says what is missing.',
-    });
-  }
+  if (epoch === undefined || epoch === null) throw setGone(log);
   return BigInt(epoch);
 }
 
@@ -60,7 +59,16 @@ async function readEpoch(connection: PostgresConnection, log: LogNames): Promise
   const rows = await connection.query(`select h.epoch from ${log.schema}.set_head h where h.set_name = $1`, [
     log.set,
   ]);
-  return BigInt(rows[0]?.epoch ?? 0);
+  const epoch = rows[0]?.epoch;
+  if (epoch === undefined || epoch === null) throw setGone(log);
+  return BigInt(epoch);
+}
+
+function setGone(log: LogNames): RefusedError {
+  return new RefusedError(SET_GONE, `Set ${log.set} is gone from the node.`, {
+    hint: 'It was dropped, or the schema was changed by hand: shovel set list shows the sets that there are.',
+    details: { set: log.set },
+  });
 }
 
 function fenced(log: LogNames, { epoch, found }: { epoch: bigint; found: bigint }): Error {

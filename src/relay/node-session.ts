@@ -2,9 +2,10 @@
  * A relay's connection to its node: opened with the settings that drawing and reading need, and held against what
  * was decided, so that nothing is ever published from a database that only looks like the node.
  */
-import { IntegrityError } from '../errors.js';
+import { IntegrityError, RefusedError } from '../errors.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
+import { SET_GONE } from './head.js';
 import type { LogNames } from './relay-set.js';
 
 /** What the node says of itself. */
@@ -102,18 +103,11 @@ async function readSetRow(connection: PostgresConnection, log: LogNames) {
   }
 }
 
-/** Whether the node still holds this set. */
-export async function holdsSet(
-  connection: PostgresConnection,
-  log: LogNames,
-  nodeId: string,
-): Promise<boolean> {
-  return (await readSetRow(connection, log))?.node_id === nodeId;
-}
-
 /** Tables, functions or the schema itself are missing: what a set leaves behind that was dropped meanwhile. */
 export function isGone(error: unknown): boolean {
-  return error instanceof PostgresError && GONE.has(error.sqlstate);
+  return error instanceof PostgresError
+    ? GONE.has(error.sqlstate)
+    : error instanceof RefusedError && error.code === SET_GONE;
 }
 
 const GONE: ReadonlySet<string> = new Set([

@@ -5,7 +5,7 @@
  *   starting --position read--> running --error--> retrying --pause--> starting
  *   any --error that trying again can't mend--> failed;  any --stop--> stopped
  */
-import { EXIT, FencedError, ShovelError } from '../errors.js';
+import { FencedError, ShovelError } from '../errors.js';
 import type { StreamConfiguration } from '../model/set-configuration.js';
 import { type DrawnTicket, type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
@@ -18,6 +18,7 @@ import type { SourceNode } from '../wire/shovel-source.js';
 import { CapturedTables } from './captured-tables.js';
 import { checkEpoch } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
+import { unexpected } from './node-keeper.js';
 import { readRecord, readStreamRow, type StreamRow, streamUnknown, writeRecord } from './node-record.js';
 import { isGone, type NodeSession } from './node-session.js';
 import { type BatchContext, publishBatch } from './publish-batch.js';
@@ -359,10 +360,5 @@ class StreamRelay {
 }
 
 function asShovelError(error: unknown): ShovelError {
-  if (error instanceof ShovelError) return error;
-  return new ShovelError(
-    { code: 'unexpected', exitCode: EXIT.bug, retryable: false },
-    'The relay met an unexpected error.',
-    { hint: 'This is a bug: please report it with the stack trace (--log-level debug).', cause: error },
-  );
+  return error instanceof ShovelError ? error : unexpected(error);
 }
