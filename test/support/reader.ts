@@ -1,0 +1,155 @@
+/**
+ * A consumer that knows nothing but the message format: reads messages of set topics or lines of a file, checks every
+ * marker, and rebuilds the tables. Rows stay the text that was sent, so a digit that was lost is found.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { memberText } from '../../src/model/json-text.js';
+
+export interface ReaderOptions {
+  /** Key columns by `schema.table`; null: no key, rows are told apart by their whole content. */
+  readonly keys: Readonly<Record<string, readonly string[] | null>>;
+}
+
+interface OpenBatch {
+  readonly ticket: bigint;
+  readonly snapshot: string;
+  readonly hash: Hash;
+  count: bigint;
+  lastSeq: bigint;
+}
+
+/** Throws at the first message that is not what the format promises. */
+export class Reader {
+  readonly #options: ReaderOptions;
+  /** Rows by key text, or by content with how often they are there. */
+  readonly #tables = new Map<string, Map<string, { text: string; count: number }>>();
+  #open: OpenBatch | undefined;
+  #last: { readonly ticket: bigint; readonly snapshot: string } | undefined;
+  /** Mutations read so far: operation, table, seq and context. */
+  readonly mutations: {
+    readonly op: string;
+    readonly table: string;
+    readonly ticket: bigint;
+    readonly seq: bigint;
+    readonly xid: string;
+    readonly before: string;
+    readonly after: string;
+    readonly source: string;
+  }[] = [];
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+  }
+
+  /** The ticket of the newest whole batch. */
+  get ticket(): bigint | undefined {
+    return this.#last?.ticket;
+  }
+
+  get within(): boolean {
+    return this.#open !== undefined;
+  }
+
+  take(value: string): void {
+    if (value.includes('\n')) throw new Error('a message holds a raw line break');
+    JSON.parse(value);
+    const op = text(value, 'op');
+    if (op === 'b') this.#begin(value);
+    else if (op === 'e') this.#end(value);
+    else this.#mutation(value, op);
+  }
+
+  /** Rows of a table, sorted, one as often as it is there. */
+  rows(table: string): readonly string[] {
+    const rows = [...(this.#tables.get(table)?.values() ?? [])];
+    return rows.flatMap(({ text: row, count }) => Array.from({ length: count }, () => row)).sort();
+  }
+
+  #begin(value: string): void {
+    if (this.#open) throw new Error(`batch ${this.#open.ticket} has no end`);
+    const ticket = BigInt(text(memberText(value, 'source') ?? '', 'ticket'));
+    const previous = BigInt(text(value, 'previous'));
+    if (previous !== ticket - 1n) throw new Error(`ticket ${ticket} says that it follows ${previous}`);
+    if (this.#last !== undefined) {
+      if (this.#last.ticket !== previous) throw new Error(`ticket ${ticket} came after ${this.#last.ticket}`);
+      if (this.#last.snapshot !== text(value, 'previous_snapshot')) throw new Error('snapshots do not join');
+    }
+    const snapshot = text(value, 'snapshot');
+    this.#open = { ticket, snapshot, hash: createHash('sha256'), count: 0n, lastSeq: 0n };
+  }
+
+  #end(value: string): void {
+    const open = this.#open;
+    if (open === undefined) throw new Error('an end without a beginning');
+    if (text(memberText(value, 'source') ?? '', 'ticket') !== open.ticket.toString()) {
+      throw new Error(`batch ${open.ticket} is ended by another`);
+    }
+    if (text(value, 'count') !== open.count.toString())
+      throw new Error(`batch ${open.ticket} lacks messages`);
+    if (text(value, 'checksum') !== `sha256:${open.hash.digest('hex')}`) {
+      throw new Error(`the checksum of batch ${open.ticket} is wrong`);
+    }
+    this.#last = { ticket: open.ticket, snapshot: open.snapshot };
+    this.#open = undefined;
+  }
+
+  #mutation(value: string, op: string): void {
+    const open = this.#open;
+    if (open === undefined) throw new Error('a mutation outside of a batch');
+    open.hash.update(`${value}\n`);
+    open.count += 1n;
+    const source = memberText(value, 'source') ?? '{}';
+    if (text(source, 'ticket') !== open.ticket.toString()) throw new Error('a mutation of another ticket');
+    const seq = BigInt(text(source, 'seq'));
+    if (seq <= open.lastSeq) throw new Error(`mutation ${seq} came after ${open.lastSeq}`);
+    open.lastSeq = seq;
+    const table = `${text(source, 'schema')}.${text(source, 'table')}`;
+    const before = memberText(value, 'before') ?? '';
+    const after = memberText(value, 'after') ?? '';
+    const xid = memberText(source, 'txId') ?? '';
+    this.mutations.push({ op, table, ticket: open.ticket, seq, xid, before, after, source });
+    this.#apply({ op, table, before, after, source });
+  }
+
+  #apply({
+    op,
+    table,
+    before,
+    after,
+    source,
+  }: Record<'op' | 'table' | 'before' | 'after' | 'source', string>) {
+    const rows = this.#tables.get(table) ?? new Map<string, { text: string; count: number }>();
+    this.#tables.set(table, rows);
+    if (op === 't') {
+      if (memberText(source, 'partition') === undefined) rows.clear();
+      return;
+    }
+    const key = this.#options.keys[table];
+    if (key === undefined) throw new Error(`nobody said what the key of ${table} is`);
+    if (op === 'u' || op === 'd') {
+      const old = rowKey(before === 'null' ? after : before, key);
+      const found = rows.get(old);
+      if (found === undefined) throw new Error(`${op} of a row of ${table} that is not there`);
+      if (found.count > 1) found.count -= 1;
+      else rows.delete(old);
+    }
+    if (op === 'u' || op === 'c') {
+      const own = rowKey(after, key);
+      const found = rows.get(own);
+      if (found !== undefined && key !== null)
+        throw new Error(`${op} of a row of ${table} that is there already`);
+      rows.set(own, { text: after, count: (found?.count ?? 0) + 1 });
+    }
+  }
+}
+
+function rowKey(row: string, key: readonly string[] | null): string {
+  return key === null ? row : key.map((column) => memberText(row, column)).join(' ');
+}
+
+/** A member that is a JSON string. */
+function text(json: string, name: string): string {
+  const value: unknown = JSON.parse(memberText(json, name) ?? 'null');
+  if (typeof value !== 'string') throw new Error(`${name} is missing`);
+  return value;
+}
