@@ -1,6 +1,8 @@
 /** All commands, and what they have in common. One command a file, in commands/. */
 import { addClusterInit } from './commands/cluster-init.js';
 import { addClusterStatus } from './commands/cluster-status.js';
+import { addDemo } from './commands/demo.js';
+import { addRelay } from './commands/relay.js';
 import { addSetCreate } from './commands/set-create.js';
 import { addSetDiff } from './commands/set-diff.js';
 import { addSetDrop } from './commands/set-drop.js';
@@ -61,6 +63,8 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
   addSetDrop(set, runner);
   set.examples(['shovel set list']);
 
+  addRelay(program, runner);
+  addDemo(program, runner);
   addVersion(program, runner);
   return program;
 }

@@ -4,7 +4,7 @@
  * nothing behind unless told to keep.
  */
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -69,6 +69,8 @@ const DRAW_EVERY_MS = 250;
 
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const directory = await mkdtemp(join(tmpdir(), 'shovel-demo-'));
+  // PostgreSQL runs as another user where we are root: it may pass through, and see nothing else.
+  await chmod(directory, 0o711);
   let server: EmbeddedPostgres | undefined;
   try {
     options.screen.step('Starting PostgreSQL 18');
@@ -108,7 +110,7 @@ async function openShop(
     const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connect(dsn, 'shop')));
     const workload = startWorkload(clients);
 
-    await mkdir(join(directory, 'published'));
+    await mkdir(join(directory, 'published'), { mode: 0o700 });
     const trail = join(directory, 'published', 'trail.jsonl');
     const setFile = join(directory, 'shop.yaml');
     const text = shopSetFile(trail);
