@@ -15,17 +15,25 @@ create or replace function @schema@.row_pick(r_ record, columns_ pg_catalog.text
   set extra_float_digits = 1
   set lc_monetary = 'C'
   set quote_all_identifiers = off
+  set standard_conforming_strings = on
 as $shovel$
 declare
+  image  text := row_to_json(r_)::text;
+  mark   text;
   picked text;
   found  int8;
 begin
+  -- json_each reads every string, and none may hold \u0000: another escape stands for it meanwhile.
+  if strpos(image, '\u0000') > 0 then
+    mark := '\ue000' || gen_random_uuid();
+    image := replace(image, '\u0000', mark);
+  end if;
   select json_object_agg(m.key, m.value)::text, count(*) into picked, found
-    from json_each(row_to_json(r_)) m where m.key = any (columns_);
+    from json_each(image::json) m where m.key = any (columns_);
   if strict_ and found <> cardinality(columns_) then
     raise undefined_column;
   end if;
-  return coalesce(picked, '{}');
+  return coalesce(case when mark is null then picked else replace(picked, mark, '\u0000') end, '{}');
 end
 $shovel$;
 revoke all on function @schema@.row_pick(record, pg_catalog.text[], pg_catalog.bool) from public;

@@ -27,6 +27,7 @@ export interface Column {
     readonly depth: number;
     readonly json: 'json' | 'jsonb' | null;
     readonly array: boolean;
+    /** Its JSON does not cast back: int2vector and oidvector, and whatever a cast to json makes of it. */
     readonly cast: boolean;
     readonly trusted: boolean;
   })[];
@@ -102,7 +103,7 @@ export async function readColumns(
             json_agg(json_build_object(
               'name', t.typname, 'builtin', t.oid < 16384 or t.typtype <> 'b' or t.typcategory = 'A', 'inRange', p.in_range, 'depth', p.depth,
               'json', case t.oid when 114 then 'json' when 3802 then 'jsonb' end, 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
-              'cast', exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = 114 and k.oid >= 16384),
+              'cast', t.oid in (22, 30) or exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = 114 and k.oid >= 16384),
               'trusted', ${trusted('t.typowner', names.owner)}) order by p.depth) as parts
      from part p join pg_type t on t.oid = p.typid
      join pg_attribute a on a.attrelid = p.relid and a.attnum = p.attnum

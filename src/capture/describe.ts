@@ -290,6 +290,7 @@ function chooseKey(
 
 function describeColumn(column: Column): ColumnDescription {
   const own = column.parts.filter((part) => part.depth === 0);
+  const array = own.some((part) => part.array);
   const nested = column.parts.some((part) => part.depth > 0 && (part.json !== null || part.array));
   return {
     name: column.name,
@@ -297,7 +298,8 @@ function describeColumn(column: Column): ColumnDescription {
     virtual: column.virtual,
     asText: column.parts.some((part) => part.cast),
     json: own.find((part) => part.json !== null)?.json ?? null,
-    shape: nested ? 'nested' : own.some((part) => part.array) ? 'array' : 'scalar',
+    shape: nested ? 'nested' : array ? 'array' : 'scalar',
+    array,
   };
 }
 

@@ -184,7 +184,9 @@ function fallbackExtras(
   { rows, names }: { rows: readonly RowVariable[]; names: NodeNames },
 ): string {
   const only = table.captured.columns ?? undefined;
-  const members = rows.map((row) => `'${row.toLowerCase()}', ${sandboxedExtra(table, row, { names, only })}`);
+  const members = rows.map(
+    (row) => `'${row.toLowerCase()}', ${sandboxedExtra(table, row, { names, only, unknown: true })}`,
+  );
   return `      x_ := pg_catalog.json_strip_nulls(pg_catalog.json_build_object(${members.join(', ')}))::${TEXT};`;
 }
 

@@ -162,7 +162,7 @@ export function extraImage(
   if (texts.length === 0 && nulls.length === 0) return undefined;
   const test = [...texts, ...nulls].map(({ test: one }) => `coalesce(${one}, false)`).join(' or ');
   if (table.isolated || table.settings.length > 0)
-    return { test, build: sandboxedExtra(table, row, { names, only }) };
+    return { test, build: sandboxedExtra(table, row, { names, only, unknown: false }) };
   const members = texts.map(
     ({ column, test: one }) =>
       `${quoteLiteral(column)}, case when ${one} then pg_catalog.format('%s', ${row}.${quoteIdentifier(column)}) end`,
@@ -182,14 +182,20 @@ export function extraImage(
   return { test, build: `pg_catalog.json_build_object(${parts.join(', ')})` };
 }
 
-/** The same for a row of unknown columns, by the sandbox role under pinned settings; null where nothing is needed. */
+/**
+ * The same by the sandbox role under pinned settings; null where nothing is needed. `unknown`: the row may be of other
+ * columns than the function was made for.
+ */
 export function sandboxedExtra(
   table: TableDescription,
   row: RowVariable,
-  { names, only }: { names: NodeNames; only: readonly string[] | undefined },
+  { names, only, unknown }: { names: NodeNames; only: readonly string[] | undefined; unknown: boolean },
 ): string {
-  const texts = table.columns.filter((column) => column.asText).map((column) => column.name);
-  return sandboxed(names, `row_extra(${row}, ${only ? textArray(only) : 'null'}, ${textArray(texts)})`);
+  const named = (test: (column: ColumnDescription) => boolean) =>
+    textArray(table.columns.filter(test).map((column) => column.name));
+  const nested = unknown ? 'null' : named((column) => column.shape === 'nested');
+  const columns = only ? textArray(only) : 'null';
+  return sandboxed(names, `row_extra(${row}, ${columns}, ${named((column) => column.asText)}, ${nested})`);
 }
 
 function chunk<T>(items: readonly T[]): T[][] {
@@ -209,12 +215,13 @@ function textCondition(column: ColumnDescription, row: RowVariable): Condition[]
   if (column.asText) return [{ column: column.name, test: present }];
   if (column.shape === 'array') {
     const first = `pg_catalog.array_lower(${value}, 1) operator(pg_catalog.<>) 1`;
-    const others = `pg_catalog.array_ndims(${value}) operator(pg_catalog.>) 1 and pg_catalog.array_dims(${value}) operator(pg_catalog.~) '\\[(?!1:)'`;
+    const others = `pg_catalog.array_ndims(${value}) operator(pg_catalog.>) 1 and pg_catalog.array_dims(${value}) operator(pg_catalog.~) ${quoteLiteral('\\[(?!1:)')}`;
     return [{ column: column.name, test: `(${first} or ${others})` }];
   }
   if (column.shape === 'nested') {
     const printed = `pg_catalog.format('%s', ${value})`;
-    const suspicious = [`']={'`, `'null'`].map(
+    // Of an array whose elements are JSON arrays the JSON could be one of more dimensions.
+    const suspicious = [column.array ? `'['` : `']={'`, `'null'`].map(
       (mark) => `pg_catalog.strpos(${printed}, ${mark}) operator(pg_catalog.>) 0`,
     );
     return [{ column: column.name, test: `(${present} and (${suspicious.join(' or ')}))` }];

@@ -15,6 +15,8 @@ export interface ColumnDescription {
   readonly json: 'json' | 'jsonb' | null;
   /** `array`: lower bounds are lost in JSON; `nested`: an array or json value stands deeper inside. */
   readonly shape: 'scalar' | 'array' | 'nested';
+  /** It is an array itself, or a domain over one. */
+  readonly array: boolean;
 }
 
 export interface PartitionDescription {
