@@ -51,6 +51,13 @@ describe('a wrong command line', () => {
     [['set', 'create', '--dryrun'], "Unknown option '--dryrun'.", 'Did you mean --dry-run?'],
     [['set', 'inspect'], "Missing required argument 'name'.", 'shovel set inspect --help'],
     [['set', 'list', 'x'], 'Too many arguments', 'shovel set list --help'],
+    [['relay', '--from'], "Option '--from <ticket>' argument missing.", 'shovel relay --help'],
+    [
+      ['relay', '--from', '0'],
+      "argument '0' is invalid. A ticket is a number from 1.",
+      'shovel relay --help',
+    ],
+    [['relay', '--from', '1'], 'The options --from and --database are about one set.', 'Name the set'],
   ])('%j ends with 2 and two lines', async (argv, message, hint) => {
     const { code, stdout, stderr } = await shovel(...argv);
     expect(code).toBe(2);
