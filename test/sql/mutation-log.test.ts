@@ -536,6 +536,9 @@ describe.each([
       await admin.script(`grant usage on schema shovel to ${plain}`);
       await expect(readOne(session)).rejects.toThrow(refused);
       await expect(session.query('select * from shovel.mutation_figures()')).rejects.toThrow(refused);
+      await admin.script(`grant select on shovel.mutation_log to ${plain};
+        grant execute on function shovel.mutation_figures() to ${plain}`);
+      expect((await readOne(session)).pending_mutations).toBe('1');
       await session.script('reset session authorization');
     } finally {
       await admin.script(`drop owned by ${monitor}, ${plain}; drop role ${monitor}, ${plain}`);
