@@ -40,7 +40,7 @@ begin
       d.raw <> '' and (
         d.key = any (texts_)
         or d.kind = 'array' and d.field ~ '^(\[[-+]?[0-9]+:[-+]?[0-9]+\])+='
-        or (d.key = any (nested_)
+        or (d.key = any (coalesce(nested_, '{}'))
             or nested_ is null and strpos(d.value, 'null') > 0
                and (d.kind = 'array' and d.field like '{%' or d.kind = 'object' and d.field like '(%')
             or nested_ is null and d.kind = 'array' and d.value ~ '^\[\s*\[|,\s*\[')
