@@ -25,8 +25,8 @@ create or replace function @schema@.window_floor_@set@(p_before pg_snapshot, p_f
 declare
   v_oldest xid8;
 begin
-  select min(x) into v_oldest from pg_catalog.pg_snapshot_xip(p_before) as x
-    where pg_catalog.pg_visible_in_snapshot(x, p_now);
+  select x into v_oldest from pg_catalog.pg_snapshot_xip(p_before) as x
+    where pg_catalog.pg_visible_in_snapshot(x, p_now) order by x limit 1;
   if v_oldest is null then
     return p_floor;
   end if;

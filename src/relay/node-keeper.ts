@@ -174,7 +174,7 @@ export class NodeKeeper {
   async #failed(error: unknown, last: boolean): Promise<KeeperOutcome | undefined> {
     const { clock, stop, logger } = this.#options;
     await this.close();
-    if (isGone(error)) return { kind: 'gone' };
+    if (await isGone(error, this.#options.openSession)) return { kind: 'gone' };
     if (error instanceof FencedError) return { kind: 'fenced', error };
     if (stop.aborted) return { kind: 'stopped' };
     if (!(error instanceof ShovelError)) return { kind: 'failed', error: unexpected(error) };

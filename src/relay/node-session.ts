@@ -98,16 +98,32 @@ async function readSetRow(connection: PostgresConnection, log: LogNames) {
     );
     return rows[0];
   } catch (error) {
-    if (isGone(error)) return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
 
-/** Tables, functions or the schema itself are missing: what a set leaves behind that was dropped meanwhile. */
-export function isGone(error: unknown): boolean {
-  return error instanceof PostgresError
-    ? GONE.has(error.sqlstate)
-    : error instanceof RefusedError && error.code === SET_GONE;
+/**
+ * Whether an error comes from a set that was dropped meanwhile: something of it is missing, and the node says that it
+ * no longer holds it.
+ */
+export async function isGone(
+  error: unknown,
+  openSession: () => Promise<NodeSession | undefined>,
+): Promise<boolean> {
+  if (!isMissing(error) && !(error instanceof RefusedError && error.code === SET_GONE)) return false;
+  try {
+    const session = await openSession();
+    await session?.connection.end();
+    return session === undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Tables, functions or the schema itself are missing. */
+function isMissing(error: unknown): boolean {
+  return error instanceof PostgresError && GONE.has(error.sqlstate);
 }
 
 const GONE: ReadonlySet<string> = new Set([

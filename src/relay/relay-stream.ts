@@ -289,7 +289,7 @@ class StreamRelay {
   async #failed(error: unknown): Promise<StreamOutcome | undefined> {
     const { clock, stop, logger, stream, giveUpMs } = this.#options;
     if (stop.aborted && !(error instanceof FencedError)) return { kind: 'stopped' };
-    if (isGone(error)) return { kind: 'gone' };
+    if (await isGone(error, this.#options.openSession)) return { kind: 'gone' };
     const failure = asShovelError(error);
     if (failure instanceof FencedError && (await this.#isFenced())) return { kind: 'fenced', error: failure };
     const retryable = failure.retryable || failure instanceof FencedError;

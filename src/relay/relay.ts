@@ -196,7 +196,7 @@ class Relay {
           await session.connection.end();
         }
       } catch (error) {
-        if (isGone(error)) return 'gone';
+        if (await isGone(error, () => this.#openSession())) return 'gone';
         if (!(error instanceof ShovelError) || !error.retryable) throw error;
         if (once && clock.now() >= deadlineMs) throw error;
         const pause = backoff.next();

@@ -5,7 +5,9 @@
  * Maintained invariant: a mutation is removed only when every stream has published its batch. No transaction from
  * `closed_xmax` on has written into a closed segment; so when the snapshot of a published ticket (or a later one that
  * shows nothing beyond the newest ticket) has all transactions below it ended, all that the segment holds is
- * published. The row of the ticket that streams stand at is always kept: the next batch begins at its snapshot.
+ * published. Where some old transaction stays open for long, the rows themselves are asked: the lock shows that
+ * nobody who wrote into the segment is still under way, and each row must be in the snapshot. The row of the ticket
+ * that streams stand at is always kept: the next batch begins at its snapshot.
  */
 import { parseSnapshot, type Snapshot } from '../model/snapshot.js';
 import { type Ticket, ticketOf } from '../model/ticket.js';
@@ -25,12 +27,15 @@ export interface TrimLimits {
   /** … or when it has been active for so long and holds at least `idleBytes`. */
   readonly rotateAgeMs: number;
   readonly idleBytes: number;
+  /** How often the rows of a segment are asked that an open transaction keeps from being truncated otherwise. */
+  readonly pinnedMs: number;
 }
 
 export const TRIM_LIMITS: TrimLimits = {
   rotateBytes: 64 * 1024 * 1024,
   rotateAgeMs: 60_000,
   idleBytes: 1024 * 1024,
+  pinnedMs: 15_000,
 };
 
 export interface TrimOptions {
@@ -71,6 +76,8 @@ export class Trimmer {
   readonly #options: TrimOptions;
   #active: number | undefined;
   #activeSinceMs: number;
+  /** When a segment's rows were asked last. */
+  readonly #askedMs = new Map<number, number>();
 
   constructor(connection: PostgresConnection, options: TrimOptions) {
     this.#connection = connection;
@@ -161,22 +168,44 @@ export class Trimmer {
     const ticket = await readTicket(this.#connection, this.#options.log, completed);
     const snapshot = parseSnapshot(ticket?.snapshot ?? '');
     if (snapshot === undefined) return 'kept';
-    const published =
-      snapshot.xmin >= segment.closedXmax ||
-      (completed === facts.newest && facts.settled.xmin >= segment.closedXmax);
-    if (!published) return 'kept';
+    const published = completed === facts.newest ? facts.settled : snapshot;
+    const ended = published.xmin >= segment.closedXmax;
+    if (!ended && !(await this.#isShown(segment, published))) return 'kept';
+    const rows = ended ? undefined : published;
     try {
-      return await transaction(this.#connection, () => this.#truncate(segment, { active, completed }));
+      return await transaction(this.#connection, () => this.#truncate(segment, { active, completed, rows }));
     } catch (error) {
       if (error instanceof PostgresError && error.sqlstate === SQLSTATE.lockNotAvailable) return 'busy';
       throw error;
     }
   }
 
+  /** Whether every row is in the snapshot; asked only now and then, for it reads the whole segment. */
+  async #isShown(segment: Segment, snapshot: Snapshot): Promise<boolean> {
+    const { clock, limits } = this.#options;
+    if (clock.now() - (this.#askedMs.get(segment.number) ?? this.#activeSinceMs) < limits.pinnedMs)
+      return false;
+    this.#askedMs.set(segment.number, clock.now());
+    return this.#allShown(segment, snapshot);
+  }
+
+  async #allShown({ names }: Segment, snapshot: Snapshot): Promise<boolean> {
+    const rows = await this.#connection.query(
+      `select not exists (
+         select from ${names.log} l where not pg_catalog.pg_visible_in_snapshot(l.xid, $1::pg_snapshot)) as shown`,
+      [snapshot.text],
+    );
+    return rows[0]?.shown === 't';
+  }
+
   /** All is looked at again under the locks: the head's, which positions are written with, and the segment's own. */
   async #truncate(
     segment: Segment & { readonly closedXmax: bigint },
-    { active, completed }: { readonly active: number; readonly completed: Ticket },
+    {
+      active,
+      completed,
+      rows: asked,
+    }: { readonly active: number; readonly completed: Ticket; readonly rows: Snapshot | undefined },
   ): Promise<'kept' | 'truncated'> {
     const { log, epoch } = this.#options;
     const connection = this.#connection;
@@ -197,6 +226,7 @@ export class Trimmer {
     const newest = ticketOf(now?.newest ?? '-1');
     const unchanged = now?.active === String(active) && now.closed_xmax === segment.closedXmax.toString();
     if (!unchanged || newest > completed || (await this.#completed(completed)) < completed) return 'kept';
+    if (asked !== undefined && !(await this.#allShown(segment, asked))) return 'kept';
     const keeper = log.segments[active];
     if (newest === completed && keeper !== undefined) {
       await connection.query(`insert into ${keeper.ticket} select * from ${tickets} t where t.ticket = $1`, [

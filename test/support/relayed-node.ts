@@ -48,7 +48,7 @@ export interface RunningRelay {
 export const QUICK: NonNullable<RelayOptions['tuning']> = {
   pace: { shortestMs: 5, longestMs: 50 },
   trimEveryMs: 20,
-  trim: { rotateBytes: 200_000, rotateAgeMs: 200, idleBytes: 8192 },
+  trim: { rotateBytes: 200_000, rotateAgeMs: 200, idleBytes: 8192, pinnedMs: 300 },
   chunks: { rows: 100, bytes: 50_000 },
   giveUpMs: 15_000,
 };
