@@ -77,6 +77,8 @@ describe.each(SERVERS)('drawing on $name', ({ url }) => {
   let admin: PostgresConnection;
   let batches: Batches;
   const open: PostgresConnection[] = [];
+  /** The newest ticket as a test begins. */
+  let start = ticketOf(0);
 
   beforeAll(async () => {
     relayed = await RelayedNode.create({
