@@ -21,6 +21,9 @@ declare
   v_before   pg_snapshot := p_before;
   v_floor    bigint := p_floor;
   v_from     bigint;
+  v_own      boolean;
+  v_takes    boolean;
+  v_frees    boolean;
 begin
   if pg_catalog.current_setting('synchronous_commit') in ('off', 'local') then
     perform pg_catalog.set_config('synchronous_commit', 'on', true);
@@ -56,8 +59,11 @@ begin
   end if;
 
   v_from := @schema@.window_floor_@set@(v_before, v_floor, v_new.snapshot);
-  select pg_catalog.count(*), pg_catalog.min(l.seq), pg_catalog.max(l.seq)
-    into v_new.mutations, v_new.first_seq, v_new.last_seq
+  select pg_catalog.count(*), pg_catalog.min(l.seq), pg_catalog.max(l.seq),
+         pg_catalog.bool_or(((l.old_xmin::text::bigint - (l.xid::text::bigint & 4294967295)) & 4294967295) < 2147483648),
+         pg_catalog.bool_or(l.op in ('I', 'K') or l.mark = 'f'),
+         pg_catalog.bool_or(l.op in ('D', 'K') or l.mark = 'f')
+    into v_new.mutations, v_new.first_seq, v_new.last_seq, v_own, v_takes, v_frees
     from @schema@.log_@set@ l
     where l.seq > v_from and l.seq <= v_ceiling
       and pg_catalog.pg_visible_in_snapshot(l.xid, v_new.snapshot)
@@ -66,7 +72,9 @@ begin
     return;
   end if;
 
-  v_new.nested := exists (
+  -- Without a version of the transaction's own that it ended, and without keys both taken and given up, there is nothing
+  -- that nested writes could have turned round (see nested_@set@).
+  v_new.nested := (coalesce(v_own, false) or (v_takes and v_frees)) and exists (
     select from @schema@.nested_@set@(v_before, v_new.snapshot, v_new.first_seq, v_new.last_seq));
   v_new.ticket := v_last.ticket + 1;
   v_new.drawn_at := pg_catalog.clock_timestamp();

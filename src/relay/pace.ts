@@ -1,6 +1,7 @@
 /**
- * How long drawing pauses: short while something happens, longer the longer nothing does, and always so long that
- * drawing costs at most a fifth of the time. Whether nothing can be pending is decided by `canRest`.
+ * How long drawing pauses: short while something happens, longer the longer nothing does, and so long that drawing
+ * costs at most a fifth of the time; but one long draw, of a huge transaction, makes nobody wait for more than the
+ * longest pause. Whether nothing can be pending is decided by `canRest`.
  */
 import type { Snapshot } from '../model/snapshot.js';
 
@@ -30,7 +31,7 @@ export class Pace {
     else this.#quietSinceMs ??= nowMs;
     const quietMs = this.#quietSinceMs === undefined ? 0 : nowMs - this.#quietSinceMs;
     const wanted = Math.min(this.#longestMs, Math.max(this.#shortestMs, quietMs / 10));
-    return Math.max(wanted, tookMs * 4);
+    return Math.min(this.#longestMs, Math.max(wanted, tookMs * 4));
   }
 }
 
