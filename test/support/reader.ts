@@ -8,6 +8,8 @@ import { memberText } from '../../src/model/json-text.js';
 export interface ReaderOptions {
   /** Key columns by `schema.table`; null: no key, rows are told apart by their whole content. */
   readonly keys: Readonly<Record<string, readonly string[] | null>>;
+  /** Default true; false where there are too many to keep. */
+  readonly keepMutations?: boolean;
 }
 
 interface OpenBatch {
@@ -107,7 +109,9 @@ export class Reader {
     const before = memberText(value, 'before') ?? '';
     const after = memberText(value, 'after') ?? '';
     const xid = memberText(source, 'txId') ?? '';
-    this.mutations.push({ op, table, ticket: open.ticket, seq, xid, before, after, source });
+    if (this.#options.keepMutations !== false) {
+      this.mutations.push({ op, table, ticket: open.ticket, seq, xid, before, after, source });
+    }
     this.#apply({ op, table, before, after, source });
   }
 
