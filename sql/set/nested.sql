@@ -7,6 +7,8 @@
 --             the key after the one before gave it up. Where neither holds, two of them are turned round. That is looked
 --             at only in transactions that ended a version of their own (old_xmin), or took a key before they ended an
 --             older row: without one of these nothing can be. From there on, whatever shares a version or a key.
+--             Reading a member unescapes every string, and none may hold \u0000, so another escape stands for it. What
+--             statement triggers logged has no ctids and is left as it is.
 -- Touches:    reads the log
 create or replace function @schema@.nested_@set@(p_before pg_snapshot, p_now pg_snapshot, p_first bigint, p_last bigint)
   returns table (xid xid8, rel integer, seq bigint, op "char", place text, emptied boolean,
@@ -21,6 +23,7 @@ begin
            coalesce(((l.old_xmin::text::bigint - (l.xid::text::bigint & 4294967295)) & 4294967295) < 2147483648, false) as own
     from @schema@.log_@set@ l
     where l.seq >= p_first and l.seq <= p_last and l.op in ('I', 'U', 'K', 'D', 'T')
+      and (l.op = 'T' or l.old_ctid is not null or l.new_ctid is not null)
       and pg_catalog.pg_visible_in_snapshot(l.xid, p_now) and not pg_catalog.pg_visible_in_snapshot(l.xid, p_before)
   ),
   suspects as (
@@ -40,8 +43,8 @@ begin
     join @schema@.captured_table c on c.rel = b.rel
     join @schema@.log_@set@ l on l.seq = b.seq
     cross join lateral (
-      select string_agg((l.old::json -> n.name)::text, ',' order by n.at) as old_key,
-             case when b.op <> 'U' or b.mark = 'f' then string_agg((l.new::json -> n.name)::text, ',' order by n.at) end as new_key
+      select string_agg((replace(l.old, '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) as old_key,
+             case when b.op <> 'U' or b.mark = 'f' then string_agg((replace(l.new, '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) end as new_key
       from json_array_elements_text(coalesce(nullif((c.definition::json -> 'key')::text, 'null')::json, '[]')) with ordinality n(name, at)
     ) k
   ),

@@ -30,6 +30,11 @@ export interface Column {
     /** Its JSON does not cast back: int2vector and oidvector, and whatever a cast to json makes of it. */
     readonly cast: boolean;
     readonly trusted: boolean;
+    /** A domain, whose base type follows as another part. */
+    readonly domain: boolean;
+    /** How the type stands in SQL, and the schema of its comparisons; null where it has no order of single values. */
+    readonly sqlType: string;
+    readonly operatorSchema: string | null;
   })[];
 }
 
@@ -104,8 +109,15 @@ export async function readColumns(
               'name', t.typname, 'builtin', t.oid < 16384 or t.typtype <> 'b' or t.typcategory = 'A', 'inRange', p.in_range, 'depth', p.depth,
               'json', case t.oid when 114 then 'json' when 3802 then 'jsonb' end, 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
               'cast', t.oid in (22, 30) or exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = 114 and k.oid >= 16384),
-              'trusted', ${trusted('t.typowner', names.owner)}) order by p.depth) as parts
-     from part p join pg_type t on t.oid = p.typid
+              'trusted', ${trusted('t.typowner', names.owner)}, 'domain', t.typtype = 'd',
+              'sqlType', format('%I.%I', n.nspname, t.typname), 'operatorSchema', case when t.typtype in ('b', 'e') then (
+                select quote_ident(s.nspname) from pg_operator o join pg_namespace s on s.oid = o.oprnamespace
+                where o.oprname = '=' and o.oprcanmerge and o.oprleft = o.oprright
+                  and (o.oprleft = t.oid or t.typtype = 'e' and o.oprleft = 3500
+                    or exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = o.oprleft
+                               and k.castmethod = 'b' and k.castcontext = 'i'))
+                order by o.oprleft = t.oid desc, o.oid limit 1) end) order by p.depth) as parts
+     from part p join pg_type t on t.oid = p.typid join pg_namespace n on n.oid = t.typnamespace
      join pg_attribute a on a.attrelid = p.relid and a.attnum = p.attnum
      group by p.relid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated, a.attlen, a.attstorage
      order by p.relid, a.attnum`,

@@ -17,6 +17,7 @@ import {
 } from './catalog.js';
 import { functionBase } from './generated-names.js';
 import { settingsFor } from './pinned-settings.js';
+import { checkFilters, describeFilter, type RowFilter } from './row-filter.js';
 import type { CatalogIssue, ColumnDescription, ColumnOrder, TableDescription } from './table-description.js';
 
 export interface DescribeResult {
@@ -49,12 +50,14 @@ export async function describeTables(
     ...[...partitions.values()].flat().map((partition) => partition.relid),
   ]);
   const tables: TableDescription[] = [];
+  const filters: { table: string; filter: RowFilter }[] = [];
   for (const { relation, table } of chosen) {
     const described = describeTable(relation, table, {
       configuration,
       columns: columns.get(relation.oid) ?? [],
       indexes: indexes.get(relation.oid) ?? [],
       issues,
+      filters,
     });
     if (described) {
       const below = partitions.get(relation.oid) ?? [];
@@ -79,6 +82,7 @@ export async function describeTables(
       hint: 'List the partitioned table alone: its partitions are captured with it.',
     });
   }
+  issues.push(...(await checkFilters(connection, filters)));
   return issues.length > 0 ? { tables: [], issues } : { tables, issues };
 }
 
@@ -178,6 +182,7 @@ function describeTable(
     columns: readonly Column[];
     indexes: readonly UniqueIndex[];
     issues: CatalogIssue[];
+    filters: { table: string; filter: RowFilter }[];
   },
 ): Omit<TableDescription, 'partitions' | 'orders'> | undefined {
   const { configuration, columns, indexes, issues } = catalog;
@@ -218,6 +223,8 @@ function describeTable(
       hint: 'Add it to columns, take it out of exclude, or choose another key.',
     });
   }
+  const filter = describeFilter(table, { columns, listed, issues });
+  if (filter) catalog.filters.push({ table: display(table.name), filter });
   if (issues.length > before) return undefined;
   const taken = columns.filter((column) => !listed || listed.includes(column.name));
   return {
@@ -231,9 +238,10 @@ function describeTable(
       operations: [...table.operations],
       partitioned: relation.kind === 'p',
       base: functionBase(configuration.name, table.name),
+      ...(filter ? { where: filter.captured } : {}),
     },
     columns: taken.filter((column) => !column.virtual).map(describeColumn),
-    omitted: omittedColumns(table, taken, keyColumns),
+    omitted: omittedColumns(table, taken, [...(keyColumns ?? []), ...(filter?.captured.columns ?? [])]),
     settings: settingsFor(taken.flatMap((column) => column.parts)),
     isolated: !relation.trusted || taken.some((column) => column.parts.some((part) => !part.trusted)),
     replicated: configuration.captureReplicated,
@@ -251,10 +259,10 @@ function columnList(table: TableConfiguration, columns: readonly Column[]): stri
 function omittedColumns(
   table: TableConfiguration,
   taken: readonly Column[],
-  keyColumns: readonly string[] | null,
+  needed: readonly string[],
 ): readonly string[] {
-  if (table.unchangedWide !== 'omit' || keyColumns === null || table.before === 'full') return [];
-  return taken.filter((column) => column.wide && !keyColumns.includes(column.name)).map(({ name }) => name);
+  if (table.unchangedWide !== 'omit' || table.key === 'none' || table.before === 'full') return [];
+  return taken.filter((column) => column.wide && !needed.includes(column.name)).map(({ name }) => name);
 }
 
 function chooseKey(

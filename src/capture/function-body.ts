@@ -174,7 +174,7 @@ function extras(
   if (found.length === 0) return '';
   const members = found.map(({ member, build }) => `'${member}', ${build}`);
   return `    if ${found.map(({ test }) => test).join(' or ')} then
-      x_ := pg_catalog.json_build_object(${members.join(', ')})::${TEXT};
+      x_ := pg_catalog.json_strip_nulls(pg_catalog.json_build_object(${members.join(', ')}))::${TEXT};
     end if;`;
 }
 

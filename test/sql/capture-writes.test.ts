@@ -231,9 +231,9 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       update wide set id = 4 where id = 3; update wide set big = null where id = 1`);
     const rows = await node.log(`l.seq > ${before}`);
     expect(rows.map((row) => [row.op, (row.new ?? '').length > 1000, row.extra])).toEqual([
-      ['U', false, '{"update" : {"unchanged" : ["big"]}}'],
+      ['U', false, '{"update":{"unchanged":["big"]}}'],
       ['U', true, null],
-      ['K', false, '{"update" : {"unchanged" : ["big"]}}'],
+      ['K', false, '{"update":{"unchanged":["big"]}}'],
       ['U', false, null],
     ]);
     await expectReplayed();
