@@ -6,6 +6,7 @@
 -- Returns:    mutations; bytes, uncompressed, 100 a row besides its texts; oldest, the earliest statement's time.
 --             A range of up to numbers_ is counted. A longer one is looked at in pieces of 100 spread over it, and the
 --             rest taken to be like them; when they hold nothing, mutations is null: there may be some all the same.
+--             The caller's own mutations never count: a snapshot may show its own transaction, committed or not.
 -- Called by:  mutation_figures, as the owner role
 -- Touches:    reads the log through its index on seq
 drop function if exists @schema@.mutation_estimate(text, bigint, bigint, pg_snapshot, bigint);
@@ -40,6 +41,7 @@ begin
       from @schema@.%I l
       where l.seq > $1 + p.piece * $2 and l.seq <= $1 + p.piece * $2 + $3
         and pg_visible_in_snapshot(l.xid, pg_current_snapshot())
+        and l.xid is distinct from pg_current_xact_id_if_assigned()
         and ($5 is null or not pg_visible_in_snapshot(l.xid, $5))) l
     $query$, 'log_' || set_)
     into mutations, bytes, oldest
