@@ -127,6 +127,13 @@ async function status(site: Site): Promise<number> {
   return healthy ? 0 : 22;
 }
 
+// A reader that has enough (`| head`) is no error.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 main(process.argv.slice(2)).then(
   (code) => {
     process.exitCode = code;

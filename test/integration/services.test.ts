@@ -181,6 +181,14 @@ describe('up', () => {
     }
   });
 
+  it('does not mind a reader that has gone', async () => {
+    await services('up', 'redis');
+    const child = start('status');
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(0);
+  });
+
   it('refuses names that it does not know', async () => {
     expect(await services('up', 'oracle')).toMatchObject({
       code: 2,
