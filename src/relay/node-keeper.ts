@@ -28,6 +28,8 @@ export interface NodeKeeperOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly stop: AbortSignal;
+  /** Break off whatever is under way. */
+  readonly leave: AbortSignal;
 }
 
 export type KeeperOutcome =
@@ -55,6 +57,9 @@ export class NodeKeeper {
     this.#pace = new Pace(options.pace);
     this.#seenMs = options.clock.now();
     this.#trimmedMs = options.clock.now();
+    options.leave.addEventListener('abort', () => {
+      this.close().catch(() => undefined);
+    });
   }
 
   /** Until it is told to stop, or can't go on. Never throws. */

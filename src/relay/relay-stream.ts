@@ -100,10 +100,14 @@ class StreamRelay {
   #bytes = 0;
 
   #breaking: NodeJS.Timeout | undefined;
-  /** What does not come to the end of its part by itself is cut short. */
+  #abandon: (outcome: StreamOutcome) => void = () => undefined;
+  readonly #abandoned = new Promise<StreamOutcome>((resolve) => {
+    this.#abandon = resolve;
+  });
+  /** What does not come to the end of its part by itself is cut short, and left behind where even that is no use. */
   readonly #breakOff = (): void => {
     this.#breaking = setTimeout(() => {
-      this.#close().catch(() => undefined);
+      this.#close().finally(() => this.#abandon({ kind: 'stopped' }));
     }, BREAK_OFF_MS);
   };
 
@@ -119,7 +123,7 @@ class StreamRelay {
     try {
       while (!stop.aborted) {
         try {
-          return await this.#session();
+          return await Promise.race([this.#session(), this.#abandoned]);
         } catch (error) {
           if (error instanceof Leave) break;
           const outcome = await this.#failed(error);
@@ -168,7 +172,7 @@ class StreamRelay {
     let position = await live.publisher.start();
     await checkEpoch(connection, { log, epoch });
     let facts = await this.#facts(live, position);
-    for (let read = 1; isBehind(facts) && read < REREADS && !stop.aborted && !leave.aborted; read += 1) {
+    for (let read = 1; facts.durable && isBehind(facts) && read < REREADS && !stop.aborted && !leave.aborted; read += 1) {
       await clock.sleep(100 * 2 ** read, stop);
       position = await live.publisher.start();
       facts = await this.#facts(live, position);

@@ -227,6 +227,7 @@ class Relay {
       clock,
       logger: this.#logger,
       stop: term.stop,
+      leave: term.leave,
     });
     const giveUpMs = tuning?.giveUpMs ?? GIVE_UP_MS;
     try {

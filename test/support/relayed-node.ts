@@ -16,7 +16,7 @@ import { systemClock } from '../../src/runtime/clock.js';
 import { silentLogger } from '../../src/runtime/logger.js';
 import { createFilePublisher } from '../../src/streams/file/file-publisher.js';
 import type { Publisher } from '../../src/streams/publisher.js';
-import { CapturedNode, onPublic, parseTables, SET } from './captured-node.js';
+import { CapturedNode, onPublic, SET } from './captured-node.js';
 import { type CoordinatorPlace, coordinatorKinds } from './coordinators.js';
 import { until } from './until.js';
 
@@ -25,6 +25,8 @@ export interface RelayedNodeOptions {
   readonly setup: string;
   /** As in a set file. */
   readonly tables: string;
+  /** Default: `trail`. */
+  readonly streams?: readonly string[];
 }
 
 export interface StartOptions {
@@ -76,14 +78,19 @@ export class RelayedNode {
   static async create(options: RelayedNodeOptions): Promise<RelayedNode> {
     const node = await CapturedNode.create(options.server);
     await onPublic(node.connection, options.setup);
-    await node.capture(options);
+    const { tables, configuration } = await node.describe(options);
+    await node.ground(tables);
+    const [trail] = Object.values(configuration.streams);
+    if (trail === undefined) throw new Error('there is no stream');
+    const streams = Object.fromEntries((options.streams ?? ['trail']).map((stream) => [stream, trail]));
+    await node.activate(tables, { ...configuration, streams });
     const place = await postgresPlace();
     const coordinator = place.open();
     await coordinator.start();
     for (const path of ['/shovel', '/shovel/default', '/shovel/default/leases']) {
       await coordinator.multi([{ kind: 'create', path, data: '' }]);
     }
-    const set = { name: SET, version: 1, configuration: parseTables(options), nodes: [] };
+    const set = { name: SET, version: 1, configuration, nodes: [] };
     const made = new RelayedNode(node, {
       folder: await mkdtemp(join(tmpdir(), 'shovel-relay-')),
       place,
