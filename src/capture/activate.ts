@@ -6,7 +6,7 @@
 import { encodeCapturedTable } from '../model/captured-table.js';
 import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
 import { captureFunction } from './function-body.js';
-import { functionNames, positionName, triggerOperations } from './generated-names.js';
+import { functionNames, positionName, TRIGGER_OPERATIONS, triggerOperations } from './generated-names.js';
 import type { TableDescription } from './table-description.js';
 
 export interface ActivationOptions {
@@ -68,7 +68,7 @@ declare
 begin
   for one in
     select distinct p.proname from ${schema}.captured_table c
-    cross join unnest(array['i', 'u', 'd', 't']) as o(letter)
+    cross join unnest(array[${TRIGGER_OPERATIONS.map(quoteLiteral).join(', ')}]) as o(letter)
     join pg_catalog.pg_proc p on p.proname = (c.definition::json ->> 'base') || '_' || o.letter
       and p.pronamespace = ${quoteLiteral(schema)}::regnamespace
     where c.set_name = ${quoteLiteral(options.set)} and p.proname not in (${list === 'null' ? "''" : list})

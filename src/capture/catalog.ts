@@ -149,6 +149,45 @@ export async function readColumnOrders(
   );
 }
 
+/**
+ * What stands in the way of statement triggers, in words that follow "it": transition tables miss writes that go
+ * straight to partitions and children, and can't tell the order of writes nested in triggers and cascades.
+ */
+export async function readStatementObstacles(
+  connection: PostgresConnection,
+  relids: readonly number[],
+  names: NodeNames,
+): Promise<ReadonlyMap<number, readonly string[]>> {
+  if (relids.length === 0) return new Map();
+  const rows = await connection.query(
+    `with recursive wanted(oid) as (select (json_array_elements_text($1::json))::oid),
+       cascade(start, at) as (
+         select k.confrelid, k.conrelid from pg_constraint k
+         where k.contype = 'f' and (k.confupdtype in ('c', 'n', 'd') or k.confdeltype in ('c', 'n', 'd'))
+           and k.confrelid in (select oid from wanted)
+       union
+         select c.start, k.conrelid from cascade c join pg_constraint k on k.confrelid = c.at
+         where k.contype = 'f' and (k.confupdtype in ('c', 'n', 'd') or k.confdeltype in ('c', 'n', 'd')))
+     select w.oid, case when c.relkind = 'p' then 'is partitioned' end as partitioned,
+       case when exists (select from pg_inherits i where w.oid in (i.inhrelid, i.inhparent)) and c.relkind <> 'p'
+            then 'is a partition, or part of an inheritance tree' end as inherits,
+       (select 'has another trigger, ' || t.tgname from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+        join pg_namespace n on n.oid = p.pronamespace
+        where t.tgrelid = w.oid and not t.tgisinternal and n.nspname <> $2 and t.tgtype::int & 28 <> 0
+        order by t.tgname limit 1) as trigger,
+       case when exists (select from cascade k where k.start = w.oid and k.at = w.oid)
+            then 'is changed by the cascades of its own changes' end as cascades
+     from wanted w join pg_class c on c.oid = w.oid`,
+    [JSON.stringify(relids.map(String)), names.schema],
+  );
+  return new Map(
+    rows.map((row) => [
+      Number(row.oid),
+      [row.partitioned, row.inherits, row.trigger, row.cascades].filter((one) => typeof one === 'string'),
+    ]),
+  );
+}
+
 /** Indexes that may serve as a key: unique, valid, immediate, whole, of plain columns that are not null. */
 export async function readUniqueIndexes(
   connection: PostgresConnection,

@@ -12,6 +12,7 @@ import {
   readColumns,
   readPartitions,
   readRelations,
+  readStatementObstacles,
   readUniqueIndexes,
   type UniqueIndex,
 } from './catalog.js';
@@ -49,9 +50,15 @@ export async function describeTables(
     ...relids,
     ...[...partitions.values()].flat().map((partition) => partition.relid),
   ]);
+  const obstacles = await readStatementObstacles(
+    connection,
+    chosen.filter(({ table }) => table.capture === 'statement').map(({ relation }) => relation.oid),
+    names,
+  );
   const tables: TableDescription[] = [];
   const filters: { table: string; filter: RowFilter }[] = [];
   for (const { relation, table } of chosen) {
+    issues.push(...statementIssues(table, obstacles.get(relation.oid) ?? []));
     const described = describeTable(relation, table, {
       configuration,
       columns: columns.get(relation.oid) ?? [],
@@ -84,6 +91,24 @@ export async function describeTables(
   }
   issues.push(...(await checkFilters(connection, filters)));
   return issues.length > 0 ? { tables: [], issues } : { tables, issues };
+}
+
+/** Why statement triggers would capture the table wrongly. */
+function statementIssues(table: TableConfiguration, obstacles: readonly string[]): readonly CatalogIssue[] {
+  if (table.capture !== 'statement') return [];
+  const why = [
+    ...(table.before === 'full' ? ['asks for before: full'] : []),
+    ...(table.key === 'none' ? ['asks for key: none'] : []),
+    ...(table.unchangedWide === 'omit' ? ['asks for unchanged_wide: omit'] : []),
+    ...(table.where === undefined ? [] : ['has a row filter']),
+    ...obstacles,
+  ];
+  return why.map((reason) => ({
+    table: display(table.name),
+    code: 'statement_capture_refused',
+    message: `Table ${display(table.name)} can't be captured by statement: it ${reason}.`,
+    hint: 'Capture it by row.',
+  }));
 }
 
 /** The table's own order, then each that only some partitions have. */
@@ -239,6 +264,7 @@ function describeTable(
       partitioned: relation.kind === 'p',
       base: functionBase(configuration.name, table.name),
       ...(filter ? { where: filter.captured } : {}),
+      ...(table.capture === 'statement' ? { capture: table.capture } : {}),
     },
     columns: taken.filter((column) => !column.virtual).map(describeColumn),
     omitted: omittedColumns(table, taken, [...(keyColumns ?? []), ...(filter?.captured.columns ?? [])]),

@@ -6,7 +6,10 @@ import { createHash } from 'node:crypto';
 import type { CapturedTable } from '../model/captured-table.js';
 import type { QualifiedName } from '../model/set-configuration.js';
 
-export type TriggerOperation = 'i' | 'u' | 'd' | 't';
+/** Row triggers i, u, d; statement triggers a (added), c (changed), r (removed); t truncate. */
+export type TriggerOperation = 'i' | 'u' | 'd' | 'a' | 'c' | 'r' | 't';
+
+export const TRIGGER_OPERATIONS: readonly TriggerOperation[] = ['i', 'u', 'd', 'a', 'c', 'r', 't'];
 
 /** `capture_<set>_<10 hex>`: what the functions of one table begin with. At most 61 bytes with an operation. */
 export function functionBase(set: string, table: QualifiedName): string {
@@ -20,10 +23,13 @@ export function functionName(base: string, operation: TriggerOperation): string 
   return `${base}_${operation}`;
 }
 
-const LETTERS = { insert: 'i', update: 'u', delete: 'd', truncate: 't' } as const;
+const LETTERS = {
+  row: { insert: 'i', update: 'u', delete: 'd', truncate: 't' },
+  statement: { insert: 'a', update: 'c', delete: 'r', truncate: 't' },
+} as const;
 
 export function triggerOperations(table: CapturedTable): readonly TriggerOperation[] {
-  return table.operations.map((operation) => LETTERS[operation]);
+  return table.operations.map((operation) => LETTERS[table.capture ?? 'row'][operation]);
 }
 
 export function functionNames(table: CapturedTable): readonly string[] {
@@ -47,7 +53,7 @@ export function triggerName(
 
 /** Matches the capture functions of a set and no other's: what follows the set's name has a fixed length. */
 export function functionPattern(set: string): string {
-  return `^capture_${set}_[0-9a-f]{10}_[iudt]$`;
+  return `^capture_${set}_[0-9a-f]{10}_[${TRIGGER_OPERATIONS.join('')}]$`;
 }
 
 /** The sequence that holds a stream's position. */

@@ -185,7 +185,7 @@ function triggerStatements(
       const name = quoteIdentifier(trigger);
       if (there?.functionName !== calls) {
         statements.push(
-          `create or replace trigger ${name} after ${EVENT[operation]} on ${on} for each ${operation === 't' ? 'statement' : 'row'} execute function ${quoteIdentifier(options.names.schema)}.${quoteIdentifier(calls)}()`,
+          `create or replace trigger ${name} after ${EVENT[operation]} on ${on} ${LEVEL[operation]} execute function ${quoteIdentifier(options.names.schema)}.${quoteIdentifier(calls)}()`,
         );
       }
       if (there?.functionName !== calls ? enabled !== 'O' : there.enabled !== enabled) {
@@ -205,7 +205,20 @@ function triggerStatements(
 
 const EVENT: Readonly<Record<TriggerOperation, string>> = {
   i: 'insert',
+  a: 'insert',
   u: 'update',
+  c: 'update',
   d: 'delete',
+  r: 'delete',
   t: 'truncate',
+};
+
+const LEVEL: Readonly<Record<TriggerOperation, string>> = {
+  i: 'for each row',
+  u: 'for each row',
+  d: 'for each row',
+  t: 'for each statement',
+  a: 'referencing new table as new_ for each statement',
+  c: 'referencing old table as old_ new table as new_ for each statement',
+  r: 'referencing old table as old_ for each statement',
 };

@@ -6,7 +6,8 @@
 import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
 import type { ColumnDescription, TableDescription } from './table-description.js';
 
-export type RowVariable = 'OLD' | 'NEW';
+/** OLD, NEW, or in statement triggers an alias of a transition table's row: any SQL that may stand before `.column`. */
+export type RowVariable = string;
 
 const EQUALS = 'operator(pg_catalog.=)';
 const TEXT = 'pg_catalog.text';
@@ -39,17 +40,19 @@ export function directImage(table: TableDescription, row: RowVariable): string |
   return columns ? buildObject(row, columns) : `pg_catalog.row_to_json(${row})::${TEXT}`;
 }
 
+/** True, or an error where the row is not of these columns. */
+export function sameShape(columns: readonly string[], row: RowVariable): string {
+  const values = columns.map((name) => `${row}.${quoteIdentifier(name)}`);
+  return `pg_catalog.record_image_eq(${row}, ROW(${values.join(', ')}))`;
+}
+
 /**
  * Raises where a whole row is no longer of the columns that the function was made for: of one that came later nothing
  * is known, neither whether its JSON tells its value nor whose casts make it. Undefined where columns are named anyway.
  */
 export function shapeTest(table: TableDescription, row: RowVariable): string | undefined {
   if (table.captured.columns) return undefined;
-  const same = (columns: readonly string[]) => {
-    const values = columns.map((name) => `${row}.${quoteIdentifier(name)}`);
-    return `pg_catalog.record_image_eq(${row}, ROW(${values.join(', ')}))`;
-  };
-  const raise = (columns: readonly string[]) => `if not ${same(columns)} then
+  const raise = (columns: readonly string[]) => `if not ${sameShape(columns, row)} then
       raise exception 'columns changed';
     end if;`;
   const [own, ...others] = table.orders;
@@ -87,7 +90,14 @@ export function directKey(table: TableDescription, row: RowVariable): string | u
   return table.isolated || !columns ? undefined : buildObject(row, columns);
 }
 
+/** Their equality is that of their bytes. */
 const PLAIN_TYPES: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint', 'uuid', 'oid', 'date']);
+
+/** Whether the key's columns may be compared by their operators. */
+export function plainKey(table: TableDescription): boolean {
+  const type = (name: string) => table.columns.find((column) => column.name === name)?.type ?? '';
+  return !table.isolated && (table.captured.key ?? []).every((name) => PLAIN_TYPES.has(type(name)));
+}
 
 /**
  * True where an update changed the key, to the byte. Types whose equality is that of their bytes are compared by their
@@ -96,11 +106,8 @@ const PLAIN_TYPES: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint
 export function keyChanged(table: TableDescription): string | undefined {
   const { key } = table.captured;
   if (!key) return undefined;
-  const plain = key.every((name) =>
-    PLAIN_TYPES.has(table.columns.find((column) => column.name === name)?.type ?? ''),
-  );
   const value = (row: RowVariable, name: string) => `${row}.${quoteIdentifier(name)}`;
-  if (plain && !table.isolated) {
+  if (plainKey(table)) {
     return key
       .map((name) => `${value('OLD', name)} operator(pg_catalog.<>) ${value('NEW', name)}`)
       .join(' or ');

@@ -95,7 +95,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       "where_column: Table public.orders: where can't compare column nothing, which the table does not have.",
     ]);
     expect(await codes(ordersOf("state = 'no such state'"))).toEqual([
-      'where_invalid: Table public.orders: where does not suit its columns: invalid input value for enum state: "no such state".',
+      'where_invalid: Table public.orders: where does not suit its columns: invalid input value for enum public.state: "no such state".',
     ]);
     await node.close();
   });
