@@ -1,5 +1,5 @@
 /** `shovel demo`: the verdict, nothing left behind, and what --keep keeps. */
-import { mkdtempSync, readdirSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
@@ -10,7 +10,11 @@ import { until } from '../support/until.js';
 beforeAll(buildCli);
 
 /** A folder for temporary files of its own, so that what is left behind can be seen; anyone may pass through it. */
-const place = () => mkdtempSync(join(tmpdir(), 'shovel-demo-test-'));
+function place(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'shovel-demo-test-'));
+  chmodSync(folder, 0o755);
+  return folder;
+}
 
 it('ends with a verdict of equality, and leaves nothing behind', { timeout: 180_000 }, async () => {
   const TMPDIR = place();
