@@ -99,7 +99,8 @@ export class NodeKeeper {
       // To turn the switch, to see that nothing more was written, and to truncate.
       for (let step = 0; step < 2; step += 1) {
         await live.drawer.look();
-        await live.trimmer.step(live.drawer);
+        const { newest, settled } = live.drawer;
+        await live.trimmer.step({ newest, settled, last: true });
       }
     });
   }

@@ -172,7 +172,11 @@ class StreamRelay {
     let position = await live.publisher.start();
     await checkEpoch(connection, { log, epoch });
     let facts = await this.#facts(live, position);
-    for (let read = 1; facts.durable && isBehind(facts) && read < REREADS && !stop.aborted && !leave.aborted; read += 1) {
+    for (
+      let read = 1;
+      facts.durable && isBehind(facts) && read < REREADS && !stop.aborted && !leave.aborted;
+      read += 1
+    ) {
       await clock.sleep(100 * 2 ** read, stop);
       position = await live.publisher.start();
       facts = await this.#facts(live, position);

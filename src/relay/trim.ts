@@ -49,6 +49,8 @@ export interface TrimFacts {
   readonly newest: Ticket;
   /** At which nothing was pending beyond the newest ticket. */
   readonly settled: Snapshot;
+  /** There may be no later step: ask rows now, where an open transaction leaves no other way. */
+  readonly last?: boolean;
 }
 
 /** `busy`: someone reads the segment (a dump, say); later will do. */
@@ -170,7 +172,7 @@ export class Trimmer {
     if (snapshot === undefined) return 'kept';
     const published = completed === facts.newest ? facts.settled : snapshot;
     const ended = published.xmin >= segment.closedXmax;
-    if (!ended && !(await this.#isShown(segment, published))) return 'kept';
+    if (!ended && !(await this.#isShown(segment, published, facts.last ?? false))) return 'kept';
     const rows = ended ? undefined : published;
     try {
       return await transaction(this.#connection, () => this.#truncate(segment, { active, completed, rows }));
@@ -181,9 +183,9 @@ export class Trimmer {
   }
 
   /** Whether every row is in the snapshot; asked only now and then, for it reads the whole segment. */
-  async #isShown(segment: Segment, snapshot: Snapshot): Promise<boolean> {
+  async #isShown(segment: Segment, snapshot: Snapshot, now: boolean): Promise<boolean> {
     const { clock, limits } = this.#options;
-    if (clock.now() - (this.#askedMs.get(segment.number) ?? this.#activeSinceMs) < limits.pinnedMs)
+    if (!now && clock.now() - (this.#askedMs.get(segment.number) ?? this.#activeSinceMs) < limits.pinnedMs)
       return false;
     this.#askedMs.set(segment.number, clock.now());
     return this.#allShown(segment, snapshot);
