@@ -5,9 +5,9 @@
  */
 import { encodeCapturedTable } from '../model/captured-table.js';
 import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
-import { captureFunction } from './function-body.js';
+import { captureBody, captureFunction } from './function-body.js';
 import { functionNames, positionName, TRIGGER_OPERATIONS, triggerOperations } from './generated-names.js';
-import type { TableDescription } from './table-description.js';
+import { columnTypes, type TableDescription } from './table-description.js';
 
 export interface ActivationOptions {
   readonly names: NodeNames;
@@ -31,11 +31,21 @@ export function activationStatements(options: ActivationOptions): readonly strin
 
 /** Registers the table under a new rel and makes its functions write that number. */
 function activateTable(table: TableDescription, options: ActivationOptions): string {
-  const definition = encodeCapturedTable(table.captured);
+  const operations = triggerOperations(table.captured);
+  const bodies = operations.map((operation) => [
+    operation,
+    options.hash(captureBody(table, operation, options)),
+  ]);
+  const definition = encodeCapturedTable({
+    ...table.captured,
+    made: {
+      columns: [...(table.orders[0]?.columns ?? [])],
+      types: columnTypes(table),
+      bodies: Object.fromEntries(bodies),
+    },
+  });
   const schema = quoteIdentifier(options.names.schema);
-  const functions = triggerOperations(table.captured).map((operation) =>
-    captureFunction(table, operation, options),
-  );
+  const functions = operations.map((operation) => captureFunction(table, operation, options));
   const values = [
     quoteLiteral(options.set),
     String(options.version),

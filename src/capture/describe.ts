@@ -24,6 +24,8 @@ import type { CatalogIssue, ColumnDescription, ColumnOrder, TableDescription } f
 export interface DescribeResult {
   /** In the order of the set file; empty where there are issues. */
   readonly tables: readonly TableDescription[];
+  /** The tables without issues of their own, also where there are some. */
+  readonly described: readonly TableDescription[];
   readonly issues: readonly CatalogIssue[];
 }
 
@@ -90,7 +92,7 @@ export async function describeTables(
     });
   }
   issues.push(...(await checkFilters(connection, filters)));
-  return issues.length > 0 ? { tables: [], issues } : { tables, issues };
+  return { tables: issues.length > 0 ? [] : tables, described: tables, issues };
 }
 
 /** Why statement triggers would capture the table wrongly. */

@@ -26,16 +26,22 @@ export function captureFunction(
   options: FunctionOptions,
 ): string {
   const name = functionName(table.captured.base, operation);
-  const body =
-    operation === 't'
-      ? truncateBody(options)
-      : operation === 'i' || operation === 'u' || operation === 'd'
-        ? rowBody(table, operation, options)
-        : statementBody(table, operation, options);
   return `create or replace function ${quoteIdentifier(options.names.schema)}.${quoteIdentifier(name)}() returns trigger
   language plpgsql security definer as $shovel$
-${body}
+${captureBody(table, operation, options)}
 $shovel$`;
+}
+
+/** What stands between the dollar quotes, without the line breaks at its ends. */
+export function captureBody(
+  table: TableDescription,
+  operation: TriggerOperation,
+  options: FunctionOptions,
+): string {
+  if (operation === 't') return truncateBody(options);
+  return operation === 'i' || operation === 'u' || operation === 'd'
+    ? rowBody(table, operation, options)
+    : statementBody(table, operation, options);
 }
 
 function truncateBody(options: FunctionOptions): string {

@@ -62,3 +62,8 @@ export interface CatalogIssue {
   readonly message: string;
   readonly hint: string;
 }
+
+/** Type by name of each captured column. */
+export function columnTypes(table: TableDescription): Readonly<Record<string, string>> {
+  return Object.fromEntries(table.columns.map(({ name, type }) => [name, type]));
+}

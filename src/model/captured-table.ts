@@ -31,6 +31,17 @@ const schema = z.strictObject({
     .optional(),
   /** Absent: row. */
   capture: z.enum(['row', 'statement']).optional(),
+  /** What inspection holds the catalog against. */
+  made: z
+    .strictObject({
+      /** All columns that the table had. */
+      columns: z.array(z.string()),
+      /** Of those that are captured, as format_type prints them. */
+      types: z.record(z.string(), z.string()),
+      /** Hash of each function's body, by the letter that its name ends with; `@rel@` stands for rel. */
+      bodies: z.record(z.string(), z.string()),
+    })
+    .optional(),
 });
 
 export type CapturedTable = Readonly<z.infer<typeof schema>>;

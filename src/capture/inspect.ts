@@ -1,0 +1,284 @@
+/**
+ * Holds a set's capture against what its version needs: triggers that are missing or off, functions that were replaced,
+ * tables that changed, were renamed or dropped, or that a pattern would now include. Reads only; what is found comes
+ * with what mends it.
+ */
+import { type CapturedTable, decodeCapturedTable } from '../model/captured-table.js';
+import type { SetConfiguration } from '../model/set-configuration.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
+import { describeTables } from './describe.js';
+import { captureBody } from './function-body.js';
+import { functionName, type TriggerOperation, triggerName, triggerOperations } from './generated-names.js';
+import { columnTypes, type TableDescription } from './table-description.js';
+
+export interface CaptureFinding {
+  readonly code: string;
+  /** `error`: mutations are lost or streams will stop; `warning`: captured, but not as configured or at a price. */
+  readonly severity: 'error' | 'warning';
+  /** What it is about, e.g. `public.accounts`. */
+  readonly object: string;
+  readonly message: string;
+  /** A command, or SQL, that mends it. */
+  readonly fix: string;
+}
+
+export interface InspectOptions {
+  readonly names: NodeNames;
+  readonly set: string;
+  readonly version: number;
+  readonly configuration: SetConfiguration;
+  /** sha256 (hex), as activation had it. */
+  readonly hash: (text: string) => string;
+}
+
+export async function inspectCapture(
+  connection: PostgresConnection,
+  options: InspectOptions,
+): Promise<readonly CaptureFinding[]> {
+  const { described, issues } = await describeTables(connection, options.configuration, {
+    names: options.names,
+  });
+  const captured = await readCaptured(connection, options);
+  const now = new Map(described.map((table) => [table.relid, table]));
+  const names = new Map(described.map((table) => [display(table.captured), table]));
+  const known = new Set(captured.map((one) => one.relid));
+  const findings: CaptureFinding[] = issues.map(({ table, code, message, hint }) => ({
+    code,
+    severity: 'error',
+    object: table,
+    message,
+    fix: hint,
+  }));
+  for (const one of captured) {
+    const gone = movedTable(one, { namesake: names.get(display(one.definition)), options });
+    if (gone) findings.push(gone);
+    if (one.name === null) continue;
+    findings.push(
+      ...triggerFindings(one, options),
+      ...functionFindings(one, { table: now.get(one.relid), options }),
+    );
+  }
+  for (const table of described) {
+    const object = display(table.captured);
+    if (known.has(table.relid) || captured.some((one) => display(one.definition) === object)) continue;
+    findings.push({
+      code: 'table_not_captured',
+      severity: 'warning',
+      object,
+      message: `Table ${object} is not captured, though version ${options.version} of set ${options.set} would include it now.`,
+      fix: upgrade(options),
+    });
+  }
+  return findings;
+}
+
+interface Trigger {
+  readonly relid: number;
+  /** `schema.table` of the table that it is on, quoted. */
+  readonly on: string;
+  readonly name: string;
+  /** pg_trigger.tgenabled */
+  readonly enabled: string;
+}
+
+interface Captured {
+  readonly rel: string;
+  readonly relid: number;
+  readonly definition: CapturedTable;
+  /** As it is called now, quoted; null: dropped. */
+  readonly name: string | null;
+  readonly renamed: boolean;
+  /** Itself and every partition below, with the names as they stand in SQL. */
+  readonly places: readonly { readonly relid: number; readonly on: string; readonly partition: boolean }[];
+  readonly triggers: readonly Trigger[];
+  /** Body by function name. */
+  readonly bodies: ReadonlyMap<string, string>;
+}
+
+async function readCaptured(
+  connection: PostgresConnection,
+  { names, set, version }: InspectOptions,
+): Promise<readonly Captured[]> {
+  const schema = quoteIdentifier(names.schema);
+  const rows = await connection.query(
+    `select t.rel, t.relid, t.definition, case when c.oid is not null then format('%I.%I', n.nspname, c.relname) end as name,
+       ((n.nspname, c.relname) is distinct from (t.schema_name::name, t.table_name::name))::text as renamed,
+       (select json_agg(json_build_object('relid', p.oid::int8, 'on', format('%I.%I', pn.nspname, p.relname), 'partition', p.oid <> c.oid) order by p.oid)
+        from pg_class p join pg_namespace pn on pn.oid = p.relnamespace
+        where p.oid = c.oid or c.relkind = 'p' and p.oid in (select x.relid from pg_partition_tree(c.oid::regclass) x)) as places,
+       (select json_agg(json_build_object('relid', g.tgrelid::int8, 'on', g.tgrelid::regclass::text, 'name', g.tgname, 'enabled', g.tgenabled))
+        from pg_trigger g join pg_proc f on f.oid = g.tgfoid
+        where f.pronamespace = $3::regnamespace and f.proname like (t.definition::json ->> 'base') || '\\_%'
+          and (g.tgrelid = c.oid or c.relkind = 'p' and g.tgrelid in (select x.relid from pg_partition_tree(c.oid::regclass) x))) as triggers,
+       (select json_object_agg(f.proname, f.prosrc) from pg_proc f
+        where f.pronamespace = $3::regnamespace and f.proname like (t.definition::json ->> 'base') || '\\_%') as bodies
+     from ${schema}.captured_table t left join pg_class c on c.oid = t.relid left join pg_namespace n on n.oid = c.relnamespace
+     where t.set_name = $1 and t.set_version = $2 order by t.schema_name, t.table_name`,
+    [set, String(version), schema],
+  );
+  return rows.map((row) => ({
+    rel: row.rel ?? '',
+    relid: Number(row.relid),
+    definition: decodeCapturedTable(row.definition ?? ''),
+    name: row.name ?? null,
+    renamed: row.renamed === 'true',
+    places: JSON.parse(row.places ?? '[]') as Captured['places'],
+    triggers: JSON.parse(row.triggers ?? '[]') as readonly Trigger[],
+    bodies: new Map(Object.entries(JSON.parse(row.bodies ?? '{}') as Record<string, string>)),
+  }));
+}
+
+function movedTable(
+  { definition, name, renamed, relid }: Captured,
+  { namesake, options }: { namesake: TableDescription | undefined; options: InspectOptions },
+): CaptureFinding | undefined {
+  const object = display(definition);
+  if (namesake && namesake.relid !== relid) {
+    return {
+      code: 'table_replaced',
+      severity: 'error',
+      object,
+      message: `Table ${object} is another table than the one that is captured: its rows are not captured.`,
+      fix: upgrade(options),
+    };
+  }
+  if (name === null) {
+    return {
+      code: 'table_dropped',
+      severity: 'error',
+      object,
+      message: `Table ${object} was dropped.`,
+      fix: `Take it out of the set file, then: ${upgrade(options)}`,
+    };
+  }
+  if (!renamed) return undefined;
+  return {
+    code: 'table_renamed',
+    severity: 'warning',
+    object,
+    message: `Table ${object} is called ${name} now and is still published under its old name.`,
+    fix: `Name ${name} in the set file, then: ${upgrade(options)}`,
+  };
+}
+
+function triggerFindings(one: Captured, options: InspectOptions): readonly CaptureFinding[] {
+  const { definition } = one;
+  const wanted = options.configuration.captureReplicated ? 'A' : 'O';
+  const clause = wanted === 'A' ? 'enable always trigger' : 'enable trigger';
+  const findings: CaptureFinding[] = [];
+  for (const operation of triggerOperations(definition)) {
+    const name = triggerName(
+      { schema: options.names.schema, set: options.set, base: definition.base },
+      operation,
+    );
+    for (const place of one.places) {
+      const trigger = one.triggers.find((other) => other.relid === place.relid && other.name === name);
+      if (!trigger) {
+        const truncate = place.partition && operation === 't';
+        findings.push({
+          code: truncate ? 'partition_without_truncate_trigger' : 'trigger_missing',
+          severity: 'error',
+          object: place.on,
+          message: `Table ${place.on} lacks the trigger ${name}: ${WHAT[operation]} are not captured${truncate ? ' when it is truncated alone' : ''}.`,
+          fix: upgrade(options),
+        });
+      } else if (trigger.enabled !== wanted) {
+        const off = trigger.enabled === 'D' || trigger.enabled === 'R' || wanted === 'A';
+        findings.push({
+          code: trigger.enabled === 'D' ? 'trigger_disabled' : 'trigger_mode',
+          severity: off ? 'error' : 'warning',
+          object: place.on,
+          message: `Trigger ${name} of ${place.on} is ${MODE[trigger.enabled] ?? trigger.enabled} instead of ${MODE[wanted]}.`,
+          fix: `alter table ${place.on} ${clause} ${quoteIdentifier(name)}; what was written meanwhile needs a snapshot`,
+        });
+      }
+    }
+  }
+  return findings;
+}
+
+const WHAT: Readonly<Record<TriggerOperation, string>> = {
+  i: 'inserts',
+  a: 'inserts',
+  u: 'updates',
+  c: 'updates',
+  d: 'deletes',
+  r: 'deletes',
+  t: 'truncates',
+};
+
+const MODE: Readonly<Record<string, string>> = {
+  O: 'enabled',
+  A: 'enabled always',
+  D: 'disabled',
+  R: 'enabled for replicas alone',
+};
+
+function functionFindings(
+  one: Captured,
+  { table, options }: { table: TableDescription | undefined; options: InspectOptions },
+): readonly CaptureFinding[] {
+  const { definition, rel } = one;
+  const object = display(definition);
+  const findings: CaptureFinding[] = [];
+  let outdated = table !== undefined && retyped(definition, table).length > 0;
+  for (const operation of triggerOperations(definition)) {
+    const name = functionName(definition.base, operation);
+    const actual = one.bodies.get(name);
+    // As it was before activation put the number in.
+    const body = actual
+      ?.slice(1, -1)
+      .replaceAll(`(${rel}, ${options.version}, `, `(@rel@, ${options.version}, `)
+      .replaceAll(`select ${rel}, ${options.version}, `, `select @rel@, ${options.version}, `);
+    if (body === undefined || options.hash(body) !== definition.made?.bodies[operation]) {
+      findings.push({
+        code: body === undefined ? 'function_missing' : 'function_replaced',
+        severity: 'error',
+        object: `${options.names.schema}.${name}`,
+        message: `Function ${options.names.schema}.${name}, which captures ${WHAT[operation]} of ${object}, ${body === undefined ? 'is missing' : `is not the one that version ${options.version} made`}.`,
+        fix: upgrade(options),
+      });
+    } else if (
+      table &&
+      body !== captureBody(table, operation, { ...options, rowBytes: options.configuration.limits.rowBytes })
+    ) {
+      outdated = true;
+    }
+  }
+  if (table && outdated) {
+    findings.push({
+      code: 'table_changed',
+      severity: 'warning',
+      object,
+      message: `Table ${object} has changed since capture was made for it${columnChanges(definition, table)}: its rows are captured by the slower way for unknown columns, or some of its columns not at all.`,
+      fix: upgrade(options),
+    });
+  }
+  return findings;
+}
+
+function retyped({ made }: CapturedTable, table: TableDescription): readonly string[] {
+  return Object.entries(columnTypes(table))
+    .filter(([name, type]) => made?.types[name] !== undefined && made.types[name] !== type)
+    .map(([name]) => name);
+}
+
+/** ` (new: a, b; gone: c; retyped: d)`; empty where casts, owners or partitions changed instead. */
+function columnChanges(definition: CapturedTable, table: TableDescription): string {
+  const before = definition.made?.columns ?? [];
+  const after = table.orders[0]?.columns ?? [];
+  const added = after.filter((name) => !before.includes(name));
+  const gone = before.filter((name) => !after.includes(name));
+  const changed = retyped(definition, table);
+  const parts = [
+    ...(added.length > 0 ? [`new: ${added.join(', ')}`] : []),
+    ...(gone.length > 0 ? [`gone: ${gone.join(', ')}`] : []),
+    ...(changed.length > 0 ? [`retyped: ${changed.join(', ')}`] : []),
+  ];
+  return parts.length === 0 ? '' : ` (${parts.join('; ')})`;
+}
+
+const upgrade = ({ set }: InspectOptions) => `shovel set upgrade ${set}`;
+const display = (table: { readonly schema: string; readonly table: string }) =>
+  `${table.schema}.${table.table}`;
