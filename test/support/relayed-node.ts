@@ -140,17 +140,20 @@ export class RelayedNode {
     return { kind: 'file', path: this.path(stream), format: 'shovel', transactions: false };
   }
 
+  relaySet(streams: RelaySet['configuration']['streams'] = { trail: this.fileStream('trail') }): RelaySet {
+    return {
+      ...this.#set,
+      configuration: { ...this.#set.configuration, streams },
+      nodes: [{ database: 'main', nodeId: this.nodeId, incarnation: 1, number: 0 }],
+    };
+  }
+
   start(options: StartOptions = {}): RunningRelay {
     const stopping = new AbortController();
     const stats = new Map<string, StreamStats>();
-    const streams = options.streams ?? { trail: this.fileStream('trail') };
     const ended = runRelay({
       cluster: 'default',
-      set: {
-        ...this.#set,
-        configuration: { ...this.#set.configuration, streams },
-        nodes: [{ database: 'main', nodeId: this.nodeId, incarnation: 1, number: 0 }],
-      },
+      set: this.relaySet(options.streams),
       database: 'main',
       coordinator: options.coordinator ?? this.#coordinator,
       openNode: options.openNode ?? (() => this.connect()),
