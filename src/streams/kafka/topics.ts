@@ -26,7 +26,7 @@ export interface EnsureTopicOptions {
 /** How long a new topic may take to be known to the brokers. */
 const VISIBLE_WITHIN_MS = 10_000;
 const MISSING = 'UNKNOWN_TOPIC_OR_PARTITION';
-const NOT_YET: ReadonlySet<string> = new Set([MISSING, 'LEADER_NOT_AVAILABLE']);
+const NOT_YET: ReadonlySet<string> = new Set([MISSING, 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION']);
 const CREATION_REFUSED = /_AUTHORIZATION_FAILED$|^POLICY_VIOLATION$|^INVALID_/;
 /** kafkajs' number of a topic among configuration resources. */
 const TOPIC_RESOURCE = 2;
@@ -85,8 +85,11 @@ async function waitForTopic(admin: Admin, topic: string): Promise<number> {
     try {
       const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
       const partitions = topics.find((entry) => entry.name === topic)?.partitions ?? [];
-      if (partitions.length > 0 && partitions.every((partition) => partition.leader >= 0))
+      if (partitions.length > 0 && partitions.every((partition) => partition.leader >= 0)) {
+        // Metadata may name a leader that has not heard of it itself: ask the leaders, too.
+        await admin.fetchTopicOffsets(topic);
         return partitions.length;
+      }
     } catch (error) {
       if (!NOT_YET.has(kafkaErrorType(error) ?? '')) throw error;
     }
