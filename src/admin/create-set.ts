@@ -11,6 +11,7 @@ import { compareIdentity } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 import { type Plan, planOf } from './plan.js';
 import { recoverBefore } from './recover.js';
+import { closeStrays } from './strays.js';
 import { surveyNodes } from './survey.js';
 
 export interface CreateSetOptions {
@@ -49,6 +50,9 @@ export async function createSet(context: AdminContext, options: CreateSetOptions
       clusterId: cluster.id,
       force: options.force ?? false,
     });
+    if (!options.dryRun) {
+      for (const node of surveyed) await closeStrays(context, { sessions, node });
+    }
     await clearLeftovers(context, { sessions, surveyed, base, dryRun: options.dryRun });
     const numbered: ChangeNode[] = [];
     for (const one of surveyed) numbered.push(joiningNode(one, numbered));

@@ -13,6 +13,7 @@ import { readNodeRows } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 import { decisionOf, type Plan } from './plan.js';
 import { recoverBefore } from './recover.js';
+import { closeStrays } from './strays.js';
 
 export interface DropSetOptions {
   readonly name: string;
@@ -91,6 +92,7 @@ export async function dropSet(context: AdminContext, options: DropSetOptions): P
         operations: decisionOf(plan),
       };
     }
+    for (const node of nodes) await closeStrays(context, { sessions, node });
     await carryOut(context, { sessions, plan });
     return { kind: 'dropped', name, version: plan.document.version, left };
   });

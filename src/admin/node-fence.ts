@@ -13,10 +13,10 @@ export interface Fence {
   /** Id of the row. */
   readonly fence: string;
   /**
-   * With it the fence also wants to be the only open one of that set, the set to have no row of its own, and nobody
-   * to begin anything meanwhile: for taking away what others might come to rely on.
+   * With it the fence also wants to be the only open one of that set, the set to have no row here of a later version
+   * than `upTo`, and nobody to begin anything meanwhile: for taking away what others might come to rely on.
    */
-  readonly alone?: string;
+  readonly alone?: { readonly set: string; readonly upTo: number };
 }
 
 /** Thrown inside of a transaction whose fence does not hold. */
@@ -55,8 +55,8 @@ async function takeFence(connection: PostgresConnection, fence: Fence): Promise<
   if (fence.alone === undefined) return;
   const others = await connection.query(
     `select 1 as other from ${schema}.intent i where i.set_name = $1 and i.state = 'open' and i.intent_id <> $2
-     union all select 1 from ${schema}.replication_set r where r.set_name = $1`,
-    [fence.alone, fence.fence],
+     union all select 1 from ${schema}.replication_set r where r.set_name = $1 and r.set_version > $3`,
+    [fence.alone.set, fence.fence, String(fence.alone.upTo)],
   );
   if (others.length > 0) throw new FenceError(connection.display);
 }

@@ -32,8 +32,8 @@ export interface NodeTask {
   readonly connection: PostgresConnection;
   readonly node: ChangeNode;
   readonly intent: Intent;
-  /** `intent.document`, decoded. */
-  readonly document: SetDocument;
+  /** `intent.document`, decoded when it is needed: what is only taken back may have none. */
+  readonly document: () => SetDocument;
   readonly fence: string;
 }
 
@@ -76,7 +76,7 @@ export async function tablesOf({
   connection,
   document,
 }: Pick<NodeTask, 'context' | 'connection' | 'document'>): Promise<readonly TableDescription[]> {
-  const found = await describeTables(connection, document.configuration, { names: namesOf(context) });
+  const found = await describeTables(connection, document().configuration, { names: namesOf(context) });
   if (found.issues.length > 0) throw catalogError(found.issues, connection.display);
   return found.tables;
 }
@@ -97,7 +97,8 @@ export function groundOptions(
 }
 
 export async function prepareNode(task: NodeTask): Promise<NodeAnswer> {
-  const { connection, context, node, intent, document } = task;
+  const { connection, context, node, intent } = task;
+  const document = task.document();
   const identity = await readIdentity(connection);
   // The catalog is read before the transaction begins: what stays prepared must hold no lock of a user's table.
   const tables = node.role === 'leave' ? [] : await tablesOf(task);
@@ -141,7 +142,8 @@ async function prepare(task: NodeTask, write: Preparation): Promise<NodeAnswer> 
 
 /** The same, executed and rolled back; the version is stored for when it is decided. */
 async function rehearse(task: NodeTask, write: Preparation): Promise<NodeAnswer> {
-  const { connection, intent, document } = task;
+  const { connection, intent } = task;
+  const { document } = write;
   try {
     return await transaction(connection, async () => {
       await connection.script('savepoint rehearsal');
@@ -194,7 +196,12 @@ async function lockForChange(task: NodeTask, write: Preparation): Promise<NodeAn
     }
   } else {
     const version = await lockedVersion(connection, { schema, intent });
-    if (version === null || version !== intent.base?.version) return { kind: 'moved', version };
+    // A restored database may be at any version that there was before.
+    const fits =
+      node.role === 'adopt'
+        ? (version ?? 0) <= (intent.base?.version ?? 0)
+        : version === intent.base?.version;
+    if (version === null || !fits) return { kind: 'moved', version };
     await updateNodeRow(connection, write);
   }
   if (node.role === 'leave') return undefined;
@@ -228,9 +235,11 @@ async function lockedVersion(
 
 /** The version's functions, tables and streams; touches our own rows and functions alone. */
 async function activate(task: NodeTask, write: Preparation): Promise<void> {
-  const { connection, node, document } = task;
+  const { connection, node } = task;
+  const { document } = write;
   const leaving = node.role === 'leave';
-  for (const statement of activation(task, write)) await connection.script(statement);
+  for (const statement of activation({ node, document }, write)) await connection.script(statement);
+  if (node.role === 'adopt') await beginIncarnation(task, write);
   const streams = leaving ? [] : Object.keys(document.configuration.streams);
   await connection.query(
     `delete from ${quoteIdentifier(write.names.schema)}.stream s where s.set_name = $1
@@ -239,9 +248,29 @@ async function activate(task: NodeTask, write: Preparation): Promise<void> {
   );
 }
 
+/**
+ * A new incarnation goes on from now: transaction ids of the old one mean nothing in this history, so the newest ticket
+ * must be of this one. The floor is read before the snapshot is taken, as when a ticket is drawn.
+ */
+async function beginIncarnation({ connection, intent }: NodeTask, { names }: NodeWrite): Promise<void> {
+  const schema = quoteIdentifier(names.schema);
+  const { set } = intent;
+  const [at] = await connection.query(
+    `select (select case when s.is_called then s.last_value else 0 end from ${schema}.seq_${set} s) as floor,
+       (select s.last_value & 3 from ${schema}.switch_${set} s) as segment`,
+  );
+  const segment = Number(at?.segment ?? 0);
+  await connection.query(
+    `insert into ${schema}.ticket_${set}_${segment} (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
+     select coalesce(max(t.ticket), 0) + 1, pg_catalog.pg_current_snapshot(), $1, 0, $2, pg_catalog.clock_timestamp()
+     from ${schema}.ticket_${set} t`,
+    [at?.floor ?? '0', String(intent.to)],
+  );
+}
+
 /** The statements of a version, for one node. */
 export function activation(
-  { node, document }: Pick<NodeTask, 'node' | 'document'>,
+  { node, document }: { readonly node: ChangeNode; readonly document: SetDocument },
   { names, tables }: { names: NodeNames; tables: readonly TableDescription[] },
 ): readonly string[] {
   return activationStatements({
@@ -262,7 +291,8 @@ export async function commitNode({ context, connection, node, intent }: NodeTask
 }
 
 export async function applyNode(task: NodeTask): Promise<NodeAnswer> {
-  const { context, connection, node, intent, document, fence } = task;
+  const { context, connection, node, intent, fence } = task;
+  const document = task.document();
   const names = namesOf(context);
   const schema = quoteIdentifier(names.schema);
   const identity = await readIdentity(connection);

@@ -8,6 +8,8 @@ import type { AdminContext } from './context.js';
 
 /** Longer than any pause between two statements of ours. */
 const IDLE_IN_TRANSACTION = '20s';
+/** For whatever sets no shorter one of its own: nothing of ours waits for ever. */
+const LOCK_TIMEOUT = '30s';
 
 export class NodeSessions {
   readonly #open: AdminContext['openNode'];
@@ -31,9 +33,10 @@ export class NodeSessions {
     const connection = await this.#open(node.database, { dsn: node.dsn });
     await connection.query(
       `select pg_catalog.set_config('idle_in_transaction_session_timeout', $1, false),
+         pg_catalog.set_config('lock_timeout', $2, false),
          case when pg_catalog.current_setting('synchronous_commit') in ('off', 'local')
               then pg_catalog.set_config('synchronous_commit', 'on', false) end`,
-      [IDLE_IN_TRANSACTION],
+      [IDLE_IN_TRANSACTION, LOCK_TIMEOUT],
     );
     return connection;
   }

@@ -15,7 +15,7 @@ import { transaction } from '../postgres/transaction.js';
 import { GIVE_UP_MS, namesOf } from './context.js';
 import { behindFence } from './node-fence.js';
 import { groundNode, type NodeTask } from './node-install.js';
-import { gidOf } from './node-rows.js';
+import { gidOf, readNodeRows } from './node-rows.js';
 
 /** One wait for a row that somebody holds; in between it is asked who that is. */
 const ROW_TIMEOUT_MS = 1_000;
@@ -46,6 +46,7 @@ export async function abortNode(task: NodeTask): Promise<NodeAnswer> {
 export async function takeOverNode(task: NodeTask): Promise<NodeAnswer> {
   const { context, connection, intent, fence } = task;
   const schema = quoteIdentifier(namesOf(context).schema);
+  if (!(await nodeSchemaExists(connection, namesOf(context)))) return { kind: 'absent' };
   return patientWithRows(task, async () => {
     await transaction(behindFence(connection, { names: namesOf(context), fence }), async () => {
       await connection.script(`set local lock_timeout = '${ROW_TIMEOUT_MS}ms'`);
@@ -105,7 +106,9 @@ async function endHangingSessions(connection: PostgresConnection, names: NodeNam
 export async function ungroundNode({ context, connection, intent, fence }: NodeTask): Promise<NodeAnswer> {
   const names = namesOf(context);
   if (!(await nodeSchemaExists(connection, names))) return { kind: 'absent' };
-  await removeCapture(behindFence(connection, { names, fence, alone: intent.set }), {
+  // A prepared transaction that nobody knows anything of: there is no set to take away.
+  if (intent.set === '') return { kind: 'done' };
+  await removeCapture(behindFence(connection, { names, fence, alone: { set: intent.set, upTo: 0 } }), {
     ...removal({ context }),
     set: intent.set,
     keep: [],
@@ -129,7 +132,10 @@ export async function cleanNode(task: NodeTask): Promise<NodeAnswer> {
   const schema = quoteIdentifier(names.schema);
   const behind = behindFence(connection, { names, fence });
   if (node.role === 'leave') {
-    await removeCapture(behind, { ...removal(task), set: intent.set, keep: [] });
+    const [row] = await readNodeRows(connection, { names, set: intent.set });
+    if (row && row.version > intent.to) return { kind: 'done' };
+    const alone = behindFence(connection, { names, fence, alone: { set: intent.set, upTo: intent.to } });
+    await removeCapture(alone, { ...removal(task), set: intent.set, keep: [] });
     await transaction(behind, () =>
       connection.query(
         `delete from ${schema}.replication_set r where r.set_name = $1 and r.set_version <= $2`,

@@ -17,6 +17,7 @@ import { compareIdentity, type DatabaseIdentity } from './node-rows.js';
 import { type NodeSessions, withSessions } from './node-sessions.js';
 import { type Plan, planOf } from './plan.js';
 import { recoverBefore } from './recover.js';
+import { closeStrays } from './strays.js';
 import { type SurveyedNode, surveyNodes } from './survey.js';
 
 export interface UpgradeSetOptions {
@@ -84,6 +85,9 @@ async function upgradeFrom(
   }
   const { leaving, left } = await leavingNodes(context, { sessions, old, surveyed, force });
   const joins = surveyed.filter((one) => !old.nodes.some((node) => node.database === one.database));
+  if (!options.dryRun) {
+    for (const node of [...joins, ...leaving]) await closeStrays(context, { sessions, node });
+  }
   await clearLeftovers(context, { sessions, surveyed: joins, base, dryRun: options.dryRun });
   const nodes = changeNodes({ old, surveyed, leaving });
   const plan = buildChange(context, {

@@ -32,7 +32,14 @@ const ACTIONS: Readonly<Record<NodeAction, (task: NodeTask) => Promise<NodeAnswe
 };
 
 /** What an interruption stops: once something is decided, or is being taken back, it goes on to its end. */
-const INTERRUPTIBLE: ReadonlySet<string> = new Set(['open', 'ground', 'prepare', 'announce', 'decide']);
+const INTERRUPTIBLE: ReadonlySet<string> = new Set([
+  'begin',
+  'open',
+  'ground',
+  'announce',
+  'prepare',
+  'decide',
+]);
 
 export class World {
   readonly #context: AdminContext;
@@ -105,14 +112,13 @@ export class World {
       const node = intent.nodes.find((one) => one.database === database);
       if (!node) throw new TypeError(`the change of set ${intent.set} has no database ${database}`);
       const connection = await this.#sessions.connection(node);
-      const document = this.#decode(intent.document);
       const answer = await ACTIONS[action]({
         context: this.#context,
         connection,
         node,
         intent,
-        document,
         fence,
+        document: () => this.#decode(intent.document),
       });
       logger.debug({ set: intent.set, database, action, answer: answer.kind }, 'step of a change');
       return answer;

@@ -31,9 +31,10 @@ export type StoreAnswer =
  * apply    makes the decided version true, unless it or a later one is; under the fence
  * abort    undoes what is prepared or staged, and, if it is not the caller's fence, closes the row of the change so
  *          that nothing can be prepared under it any more
- * takeover closes every other row of the set; needs that nothing of the set is prepared
+ * takeover closes every other row of the set; needs that nothing of the set is prepared; `absent` without a schema
  * unground takes away what ground made for a node that was to join, if nobody else needs it; under the fence
- * clean    takes away what the decided version needs no longer; with a node that leaves, all of the set
+ * clean    takes away what the decided version needs no longer; with a node that leaves, all of the set, unless the
+ *          set has a later version there by now; needs then that no other row of the set is open
  * forget   deletes the rows of the change and of the fence
  */
 export type NodeAction =
@@ -51,7 +52,7 @@ export type NodeAction =
 export type Effect =
   | { readonly kind: 'sync' }
   | { readonly kind: 'read'; readonly path: string }
-  /** `label` names the step for people and failpoints: announce, decide, abort, remove. */
+  /** `label` names the step for people and failpoints: begin, announce, decide, abort, remove. */
   | { readonly kind: 'multi'; readonly label: string; readonly operations: readonly StoreOperation[] }
   /** Waits a moment before something is tried again; `attempt` from 1. */
   | { readonly kind: 'pause'; readonly attempt: number }

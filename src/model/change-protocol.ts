@@ -2,8 +2,9 @@
  * One change of a set's configuration over its nodes: a two-phase commit whose decision is a single multi in the
  * coordinator. A state machine without I/O; its states, in order:
  *
+ *   beginning            the intent in the coordinator, so that others know where to tidy up
  *   opening, grounding   a row on each node under which this administrator works; log, stubs, triggers
- *   announcing           the intent in the coordinator
+ *   announcing           the intent may be prepared from now on; who slept through a recovery learns it here
  *   preparing            on each node in turn, so that of two administrators one wins on the first node
  *   deciding             one multi: intent open → decided, the set's record, the version's document
  *   committing           each node, however often; what someone finished by hand is applied again
@@ -70,22 +71,26 @@ export type ChangeOutcome =
 /** How often an unknown outcome is asked for, with pauses between. */
 const ATTEMPTS = 8;
 
+/** How often others are to be told that nothing was decided: recovery finds out by itself. */
+const POLITE_ATTEMPTS = 2;
+
 export function* runChange(plan: ChangePlan): Machine<ChangeOutcome> {
   const { intent } = plan;
   const begun: ChangeNode[] = [];
+  const refused = yield* begin(plan);
+  if (refused) return yield* withdraw(plan, { cause: refused, begun });
   for (const node of intent.nodes) {
     begun.push(node);
     for (const action of node.role === 'leave' ? (['open'] as const) : (['open', 'ground'] as const)) {
       const failure = yield* attempt(action, node, { intent, fence: intent.intent });
-      if (failure)
-        return yield* withdraw(plan, { cause: { kind: 'node', failure }, begun, announced: false });
+      if (failure) return yield* withdraw(plan, { cause: { kind: 'node', failure }, begun });
     }
   }
-  const announced = yield* announce(plan);
-  if (announced) return yield* withdraw(plan, { cause: announced, begun, announced: true });
+  const taken = yield* announce(plan);
+  if (taken) return yield* withdraw(plan, { cause: taken, begun });
   for (const node of intent.nodes) {
     const failure = yield* attempt('prepare', node, { intent, fence: intent.intent });
-    if (failure) return yield* withdraw(plan, { cause: { kind: 'node', failure }, begun, announced: true });
+    if (failure) return yield* withdraw(plan, { cause: { kind: 'node', failure }, begun });
   }
   const decision = yield* decide(plan);
   switch (decision.kind) {
@@ -94,7 +99,7 @@ export function* runChange(plan: ChangePlan): Machine<ChangeOutcome> {
     case 'unknown':
       return decision;
     case 'refused':
-      return yield* withdraw(plan, { cause: decision.cause, begun, announced: true });
+      return yield* withdraw(plan, { cause: decision.cause, begun });
   }
 }
 
@@ -109,19 +114,42 @@ export function* attempt(
 }
 
 /** Writing it again after a lost answer harms nobody: its name is used once. */
-function* announce({ paths, intent, clusterVersion }: ChangePlan): Machine<AbortCause | undefined> {
+function* begin({ paths, intent, clusterVersion }: ChangePlan): Machine<AbortCause | undefined> {
   const operations: readonly StoreOperation[] = [
     { kind: 'check', path: paths.cluster, version: clusterVersion },
-    { kind: 'create', path: paths.intent(intent.intent), data: encodeIntent(intent) },
+    { kind: 'create', path: paths.intent(intent.intent), data: encodeIntent({ ...intent, state: 'begun' }) },
   ];
   let last: unknown;
   for (let count = 1; count <= ATTEMPTS; count += 1) {
-    const result = yield* multi('announce', operations);
+    const result = yield* multi('begin', operations);
     if (result.kind === 'done') return undefined;
     if (result.kind === 'failed') return { kind: 'coordinator', error: result.error };
     if (result.kind === 'conflict') return result.index === 1 ? undefined : { kind: 'cluster' };
     last = result.error;
     yield* pause(count);
+  }
+  return { kind: 'coordinator', error: last };
+}
+
+function* announce({ paths, intent }: ChangePlan): Machine<AbortCause | undefined> {
+  const path = paths.intent(intent.intent);
+  let last: unknown;
+  for (let count = 1; count <= ATTEMPTS; count += 1) {
+    const result = yield* multi('announce', [
+      { kind: 'set', path, version: 0, data: encodeIntent({ ...intent, state: 'open' }) },
+    ]);
+    if (result.kind === 'done') return undefined;
+    if (result.kind === 'failed') return { kind: 'coordinator', error: result.error };
+    if (result.kind === 'unknown') {
+      last = result.error;
+      yield* pause(count);
+      continue;
+    }
+    // Ours, with its answer lost, or somebody's who took the change over: the state that stands there tells.
+    const found = yield* readFresh(path);
+    if (found.kind === 'failed') return { kind: 'coordinator', error: found.error };
+    const opened = found.kind === 'found' && decodeIntent(found.data, path).state === 'open';
+    return opened ? undefined : { kind: 'lost' };
   }
   return { kind: 'coordinator', error: last };
 }
@@ -140,7 +168,7 @@ function* decide(plan: ChangePlan): Machine<Decision> {
     {
       kind: 'set',
       path: paths.intent(intent.intent),
-      version: 0,
+      version: 1,
       data: encodeIntent({ ...intent, state: 'decided' }),
     },
     ...(recordVersion === null
@@ -159,7 +187,7 @@ function* decide(plan: ChangePlan): Machine<Decision> {
     case 'conflict':
       return { kind: 'refused', cause: { kind: result.index === 0 ? 'cluster' : 'lost' } };
     case 'unknown': {
-      const settled = yield* settle(plan);
+      const settled = yield* settle(plan, ATTEMPTS);
       return settled.kind === 'aborted'
         ? { kind: 'refused', cause: { kind: 'coordinator', error: result.error } }
         : settled;
@@ -172,30 +200,29 @@ type Settled =
   | { readonly kind: 'aborted' }
   | { readonly kind: 'unknown'; readonly error: unknown };
 
-/** Makes the intent aborted unless it was decided: success proves that it never was. */
-function* settle({ paths, intent }: ChangePlan): Machine<Settled> {
+/**
+ * Makes the intent aborted unless it was decided: success proves that it never was. What was read is acted upon only
+ * by a compare-and-set; `decided` and `aborted` never change again, so having read one of them is enough.
+ */
+function* settle({ paths, intent }: ChangePlan, attempts: number): Machine<Settled> {
   const path = paths.intent(intent.intent);
   let last: unknown;
-  for (let count = 1; count <= ATTEMPTS; count += 1) {
-    const result = yield* multi('abort', [
-      { kind: 'set', path, version: 0, data: encodeIntent({ ...intent, state: 'aborted' }) },
-    ]);
-    if (result.kind === 'done') return { kind: 'aborted' };
-    if (result.kind === 'conflict') {
-      const found = yield* readFresh(path);
-      if (found.kind === 'found') {
-        const { state } = decodeIntent(found.data, path);
-        if (state === 'decided') return { kind: 'decided' };
-        if (state === 'aborted') return { kind: 'aborted' };
-      } else if (found.kind === 'missing') {
-        const settled = yield* settledLongAgo({ paths, intent });
-        if (settled.kind !== 'failed') return settled;
-        last = settled.error;
-      } else {
-        last = found.error;
-      }
+  for (let count = 1; count <= attempts; count += 1) {
+    const found = yield* readFresh(path);
+    if (found.kind === 'missing') {
+      const settled = yield* settledLongAgo({ paths, intent });
+      if (settled.kind !== 'failed') return settled;
+      last = settled.error;
+    } else if (found.kind === 'failed') {
+      last = found.error;
     } else {
-      last = result.error;
+      const { state } = decodeIntent(found.data, path);
+      if (state === 'decided' || state === 'aborted') return { kind: state };
+      const result = yield* multi('abort', [
+        { kind: 'set', path, version: found.version, data: encodeIntent({ ...intent, state: 'aborted' }) },
+      ]);
+      if (result.kind === 'done') return { kind: 'aborted' };
+      if (result.kind !== 'conflict') last = result.error;
     }
     yield* pause(count);
   }
@@ -252,19 +279,18 @@ function* activate(
   return yield* attempt('apply', node, { intent, fence });
 }
 
-/** Nothing was decided, or so it is made here: takes back what stands on the nodes, then the intent. */
+/**
+ * Nothing was decided, that is known here: only this machine could have. Tells it to others, takes back what stands on
+ * the nodes, then the intent.
+ */
 function* withdraw(
   plan: ChangePlan,
-  { cause, begun, announced }: { cause: AbortCause; begun: readonly ChangeNode[]; announced: boolean },
+  { cause, begun }: { cause: AbortCause; begun: readonly ChangeNode[] },
 ): Machine<ChangeOutcome> {
   const { paths, intent } = plan;
-  if (announced) {
-    const settled = yield* settle(plan);
-    if (settled.kind === 'decided') return yield* finish(paths, { intent, fence: intent.intent });
-    if (settled.kind === 'unknown') return settled;
-  }
+  const told = yield* settle(plan, POLITE_ATTEMPTS);
   const leftovers = yield* undo({ intent, fence: intent.intent, nodes: begun });
-  if (announced && leftovers.length === 0) yield* removeIntent(paths, intent.intent);
+  if (leftovers.length === 0 && told.kind === 'aborted') yield* removeIntent(paths, intent.intent);
   return { kind: 'aborted', cause: yield* betterCause(plan, cause), leftovers };
 }
 

@@ -62,18 +62,19 @@ export interface SetDocument extends SetRecord {
 
 const changeNodeSchema = z.strictObject({
   ...nodeSchema.shape,
-  role: z.enum(['join', 'stay', 'leave']),
+  role: z.enum(['join', 'stay', 'leave', 'adopt']),
   /** As in the set file: may hold `${NAME}`. */
   dsn: z.string(),
 });
-/** A node's part in a change: it enters the set, has a new version, or leaves. */
+/** A node's part in a change: it enters the set, has a new version, leaves, or goes on as a new incarnation. */
 export type ChangeNode = Readonly<z.infer<typeof changeNodeSchema>>;
 
 const intentSchema = z.strictObject({
   schema: z.literal(1),
   intent: z.uuid(),
   set: z.string(),
-  state: z.enum(['open', 'decided', 'aborted']),
+  /** begun: nodes may hold rows and ground of it; open: it may be prepared. Each is set once, in this order. */
+  state: z.enum(['begun', 'open', 'decided', 'aborted']),
   /** What the nodes that stay or leave are at; null where the set is new. */
   base: z.strictObject({ version: z.int().min(1), intent: z.uuid() }).nullable(),
   to: z.int().min(1),

@@ -38,6 +38,9 @@ export type IntentRecovery =
 /** How often a compare-and-set that met another version is tried again. */
 const ATTEMPTS = 20;
 
+/** No change's id: a fence that is never open, for what needs none. */
+const NOBODY = '00000000-0000-4000-8000-000000000000';
+
 /** `fence` is the recovering administrator's own, used for this call alone. */
 export function* recoverIntent({
   paths,
@@ -85,9 +88,22 @@ function* finishIntent({
   intent: Intent;
   fence: string;
 }): Machine<IntentRecovery> {
+  const record = yield* readFresh(paths.set(intent.set));
+  if (record.kind === 'failed') return record;
+  // A later version is decided only on nodes that this one has reached, so all that is left of it there is its rows.
+  // A node that left may have been forgotten by the later version, and may have joined again.
+  const superseded =
+    record.kind === 'found' && decodeRecord(record.data, paths.set(intent.set)).version > intent.to;
   const failures: NodeFailure[] = [];
   const present: ChangeNode[] = [];
   for (const node of intent.nodes) {
+    if (superseded && node.role !== 'leave') {
+      const failure =
+        (yield* attempt('abort', node, { intent, fence: NOBODY })) ??
+        (yield* attempt('forget', node, { intent, fence: NOBODY }));
+      if (failure && failure.answer.kind !== 'absent') failures.push(failure);
+      continue;
+    }
     const opened = yield* attempt('open', node, { intent, fence });
     // Where the schema is gone, somebody has taken everything away already.
     if (opened?.answer.kind === 'absent' && node.role === 'leave') continue;
@@ -273,34 +289,57 @@ function* healNode({
   change: Intent;
   fence: string;
 }): Machine<NodeFailure | 'known' | undefined> {
-  const orphans: string[] = [];
-  for (const id of view.changes) {
+  const closed = yield* closeOrphans({ paths, node, change, ids: view.changes, fence });
+  if (closed.kind === 'failed') return closed.failure;
+  if (verdict.kind !== 'behind') return closed.count === 0 ? 'known' : undefined;
+  const opened = yield* attempt('open', node, { intent: change, fence });
+  if (opened) return opened;
+  const committed = yield* onNode('commit', { database: node.database, intent: change, fence });
+  if (committed.kind === 'failed') return { database: node.database, action: 'commit', answer: committed };
+  return (
+    (yield* attempt('apply', node, { intent: change, fence })) ??
+    (yield* attempt('clean', node, { intent: change, fence })) ??
+    (yield* attempt('forget', node, { intent: { ...change, intent: fence }, fence }))
+  );
+}
+
+/**
+ * Closes, on one node, changes that the coordinator knows nothing of: their administrators died before they announced
+ * them. What they made for a set that is not there is taken away. `change` is any change that the node takes part in;
+ * `ids` are those found there, of nobody who is alive.
+ */
+export function* closeOrphans({
+  paths,
+  node,
+  change,
+  ids,
+  fence,
+}: {
+  paths: ClusterPaths;
+  node: ChangeNode;
+  change: Intent;
+  ids: readonly string[];
+  fence: string;
+}): Machine<{ kind: 'done'; count: number } | { kind: 'failed'; failure: NodeFailure }> {
+  let count = 0;
+  for (const id of ids) {
     if (id === change.intent) continue;
     const found = yield* readFresh(paths.intent(id));
     if (found.kind === 'failed') {
-      return { database: node.database, action: 'abort', answer: found };
+      return { kind: 'failed', failure: { database: node.database, action: 'abort', answer: found } };
     }
-    if (found.kind === 'missing') orphans.push(id);
+    if (found.kind === 'found') continue;
+    const intent = { ...change, intent: id };
+    const opened = yield* attempt('open', node, { intent, fence });
+    if (opened && opened.answer.kind !== 'absent') return { kind: 'failed', failure: opened };
+    for (const action of ['abort', 'unground', 'forget'] as const) {
+      const failure = yield* attempt(action, node, { intent, fence });
+      const needed = action === 'unground' && failure?.answer.kind === 'fenced';
+      if (failure && failure.answer.kind !== 'absent' && !needed) return { kind: 'failed', failure };
+    }
+    count += 1;
   }
-  if (orphans.length === 0 && verdict.kind === 'current') return 'known';
-  const opened = yield* attempt('open', node, { intent: change, fence });
-  if (opened) return opened;
-  for (const orphan of orphans) {
-    const intent = { ...change, intent: orphan };
-    const failure =
-      (yield* attempt('abort', node, { intent, fence })) ??
-      (yield* attempt('forget', node, { intent, fence: orphan }));
-    if (failure) return failure;
-  }
-  if (verdict.kind === 'behind') {
-    const committed = yield* onNode('commit', { database: node.database, intent: change, fence });
-    if (committed.kind === 'failed') return { database: node.database, action: 'commit', answer: committed };
-    const failure =
-      (yield* attempt('apply', node, { intent: change, fence })) ??
-      (yield* attempt('clean', node, { intent: change, fence }));
-    if (failure) return failure;
-  }
-  return yield* attempt('forget', node, { intent: { ...change, intent: fence }, fence });
+  return { kind: 'done', count };
 }
 
 /** Takes a set away from nodes that a decision left behind: what it says is already decided, for good. */

@@ -212,9 +212,12 @@ export async function dropNodeSchema(
 /** A role that other databases or people still need stays: that is no error. */
 async function dropRoles(connection: PostgresConnection, names: NodeNames): Promise<void> {
   for (const role of [names.owner, names.capture, names.sandbox]) {
-    const outcome = await withRetries(async () => {
-      await connection.script(`drop role if exists ${quoteIdentifier(role)}`);
-    }).then(
+    const drop = () =>
+      transaction(connection, async () => {
+        await connection.script(`set local lock_timeout = '${ROLE_TIMEOUT}'`);
+        await connection.script(`drop role if exists ${quoteIdentifier(role)}`);
+      });
+    const outcome = await withRetries(drop, 3).then(
       () => undefined,
       (error: unknown) => error,
     );
@@ -225,5 +228,8 @@ async function dropRoles(connection: PostgresConnection, names: NodeNames): Prom
   }
 }
 
-/** dependent_objects_still_exist, object_in_use (the session's own role) */
-const STILL_NEEDED: ReadonlySet<string> = new Set(['2BP01', '55006']);
+/** What another database's transaction makes, a prepared one too, locks the role that is to own it. */
+const ROLE_TIMEOUT = '200ms';
+
+/** dependent_objects_still_exist, object_in_use (the session's own role), lock_not_available */
+const STILL_NEEDED: ReadonlySet<string> = new Set(['2BP01', '55006', SQLSTATE.lockNotAvailable]);

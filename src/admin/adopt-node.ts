@@ -1,0 +1,74 @@
+/**
+ * Takes a node on again whose history may have changed (restored, upgraded by pg_upgrade, copied on purpose) as a new
+ * incarnation of itself: a version of the set like any other, decided for all of its databases.
+ */
+import { RefusedError } from '../errors.js';
+import { buildChange, carryOut } from './carry-out.js';
+import { type AdminContext, namesOf } from './context.js';
+import { readDocument, readSet, requireCluster, setNotFound } from './load-set.js';
+import { readNodeRows } from './node-rows.js';
+import { withSessions } from './node-sessions.js';
+import { recoverIntents } from './recover.js';
+import { closeStrays } from './strays.js';
+
+export interface AdoptedNode {
+  readonly name: string;
+  readonly database: string;
+  readonly version: number;
+  readonly nodeId: string;
+  readonly incarnation: number;
+}
+
+/**
+ * @throws RefusedError `set_not_found`, `database_not_in_set`, `node_unknown` where the database holds nothing of that
+ * node; what any change throws
+ */
+export async function adoptNode(
+  context: AdminContext,
+  { name, database }: { readonly name: string; readonly database: string },
+): Promise<AdoptedNode> {
+  return withSessions(context, async (sessions) => {
+    const { cluster, entryVersion } = await requireCluster(context);
+    await recoverIntents(context, { sessions, set: name });
+    const base = await readSet(context, name);
+    if (base.record.state === 'dropped') throw setNotFound(context, name);
+    const document = await readDocument(context, { name, version: base.record.version });
+    const known = document.nodes.find((node) => node.database === database);
+    if (!known) {
+      throw new RefusedError('database_not_in_set', `Set ${name} has no database ${database}.`, {
+        hint: `It has ${document.nodes.map((node) => node.database).join(', ')}.`,
+        details: { set: name, database },
+      });
+    }
+    const dsnOf = (one: string) => document.configuration.databases[one]?.dsn ?? '';
+    const connection = await sessions.connection({ database, dsn: dsnOf(database) });
+    const [row] = await readNodeRows(connection, { names: namesOf(context), set: name });
+    if (row?.nodeId !== known.nodeId) {
+      throw new RefusedError(
+        'node_unknown',
+        `Database ${database} holds nothing of this node of set ${name}.`,
+        {
+          hint: 'Take the database out of the set file and in again: it joins as a new node.',
+          details: { set: name, database },
+        },
+      );
+    }
+    for (const node of document.nodes) {
+      await closeStrays(context, { sessions, node: { database: node.database, dsn: dsnOf(node.database) } });
+    }
+    const incarnation = Math.max(known.incarnation, row.incarnation) + 1;
+    const plan = buildChange(context, {
+      configuration: document.configuration,
+      state: 'live',
+      nodes: document.nodes.map((node) =>
+        node.database === database
+          ? { ...node, dsn: dsnOf(database), incarnation, role: 'adopt' }
+          : { ...node, dsn: dsnOf(node.database), role: 'stay' },
+      ),
+      cluster: { id: cluster.id, entryVersion },
+      base,
+    });
+    await carryOut(context, { sessions, plan });
+    return { name, database, version: plan.document.version, nodeId: known.nodeId, incarnation };
+  });
+}

@@ -1,0 +1,108 @@
+/**
+ * `cluster recover`: every change that was left is finished or undone, every node is held against its set's record,
+ * and strays are closed, over all sets. What can't be reached is told and left for the next time.
+ */
+import { ShovelError } from '../errors.js';
+import type { AdminContext } from './context.js';
+import { loadSets } from './list-sets.js';
+import { requireCluster } from './load-set.js';
+import { withSessions } from './node-sessions.js';
+import { healNodes, recoverIntents } from './recover.js';
+import { refillCoordinator } from './refill-coordinator.js';
+import { closeStrays } from './strays.js';
+
+export interface RecoverClusterOptions {
+  /**
+   * Refills the coordinator from the nodes first: DSNs of databases to begin with, none where it still knows some.
+   * Undefined: the coordinator is what counts.
+   */
+  readonly fromNodes?: readonly string[];
+}
+
+export interface RecoveredCluster {
+  /** Sets that the coordinator has again, or newer, from the nodes. */
+  readonly refilled: readonly { readonly set: string; readonly version: number }[];
+  /** Changes that were begun, and what became of them. */
+  readonly changes: readonly {
+    readonly id: string;
+    readonly set: string;
+    readonly version: number;
+    readonly outcome: 'finished' | 'undone' | 'unfinished';
+  }[];
+  /** Nodes that had fallen behind and are at their set's version again. */
+  readonly healed: readonly { readonly set: string; readonly database: string }[];
+  /** Changes that no coordinator knew of. */
+  readonly strays: number;
+  /** What could not be settled now. */
+  readonly problems: readonly {
+    readonly set: string;
+    readonly database: string | null;
+    readonly code: string;
+    readonly message: string;
+    readonly hint: string;
+  }[];
+}
+
+/** @throws RefusedError `cluster_missing`; IntegrityError `node_ahead`: the coordinator lost history */
+export async function recoverCluster(
+  context: AdminContext,
+  { fromNodes }: RecoverClusterOptions = {},
+): Promise<RecoveredCluster> {
+  return withSessions(context, async (sessions) => {
+    const refilled = fromNodes ? await refillCoordinator(context, { sessions, dsns: fromNodes }) : [];
+    await requireCluster(context);
+    const problems: RecoveredCluster['problems'][number][] = [];
+    const tell = (set: string, database: string | null, error: unknown) => {
+      if (!(error instanceof ShovelError)) throw error;
+      const { code, message, hint } = error;
+      problems.push({ set, database, code, message, hint });
+    };
+    const recovered = await recoverIntents(context, { sessions });
+    const changes: RecoveredCluster['changes'][number][] = [];
+    for (const result of recovered.intents) {
+      if (result.kind === 'nothing') continue;
+      if (result.kind === 'failed') throw result.error;
+      const { set, to, intent } = result.intent;
+      changes.push({ id: intent, set, version: to, outcome: result.kind });
+      if (result.kind !== 'unfinished') continue;
+      for (const { database, answer } of result.failures) {
+        if (answer.kind === 'failed') tell(set, database, answer.error);
+      }
+    }
+    const healed: { set: string; database: string }[] = [];
+    for (const { name } of await loadSets(context)) {
+      const healing = await healNodes(context, { sessions, set: name, lenient: false }).catch(
+        (error: unknown) => {
+          if (error instanceof ShovelError && error.code !== 'node_ahead') tell(name, null, error);
+          else throw error;
+          return undefined;
+        },
+      );
+      if (healing?.result.kind === 'done' || healing?.result.kind === 'unfinished') {
+        healed.push(...healing.result.healed.map((database) => ({ set: name, database })));
+      }
+    }
+    let strays = 0;
+    for (const { set, database, dsn } of await places(context)) {
+      try {
+        strays += await closeStrays(context, { sessions, node: { database, dsn } });
+      } catch (error) {
+        tell(set, database, error);
+      }
+    }
+    return { refilled, changes, healed, strays, problems };
+  });
+}
+
+/** Every database that some live set is in. */
+async function places(
+  context: AdminContext,
+): Promise<readonly { readonly set: string; readonly database: string; readonly dsn: string }[]> {
+  const found = new Map<string, { set: string; database: string; dsn: string }>();
+  for (const set of await loadSets(context)) {
+    for (const [database, { dsn }] of Object.entries(set.configuration.databases)) {
+      found.set(JSON.stringify([database, dsn]), { set: set.name, database, dsn });
+    }
+  }
+  return [...found.values()];
+}
