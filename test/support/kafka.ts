@@ -8,6 +8,7 @@ import type { Admin, Kafka, KafkaMessage } from 'kafkajs';
 import kafkajs from 'kafkajs';
 import { silentLogger } from '../../src/runtime/logger.js';
 import type { KafkaPublisherOptions } from '../../src/streams/kafka/kafka-publisher.js';
+import { testKafkaBrokers } from './services.js';
 
 export interface ReadMessage {
   readonly topic: string;
@@ -20,9 +21,7 @@ export interface ReadMessage {
 
 /** Of the broker that tests share. */
 export function kafkaBrokers(): string[] {
-  const addresses = process.env.TEST_KAFKA_BROKERS ?? '';
-  if (addresses === '') throw new Error('no Kafka for tests: npm run -s services -- up kafka');
-  return addresses.split(',');
+  return testKafkaBrokers().split(',');
 }
 
 /** A client of the test's own, apart from the publisher's. */

@@ -27,16 +27,6 @@ export function testKafkaBrokers(): string {
   return addressOf('kafka');
 }
 
-/** `stomp://user:password@host:port`; no login at all is let in too, a wrong password is not. */
-export function testStompUrl(): string {
-  return addressOf('stomp');
-}
-
-/** `redis://host:port`. */
-export function testRedisUrl(): string {
-  return addressOf('redis');
-}
-
 /**
  * The address of a service that is not always there (`pg14` to `pg17`, `kafka39`, `zk-ensemble`): started when its
  * TEST_* variable is not set, and stopped when the run ends.

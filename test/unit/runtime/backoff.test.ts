@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createBackoff } from '../../../src/runtime/backoff.js';
 import { systemClock } from '../../../src/runtime/clock.js';
-import { stopAll, within } from '../../../src/runtime/service.js';
 
 describe('pauses between tries', () => {
   it('double up to a limit, and are said louder the longer they get', () => {
@@ -29,27 +28,5 @@ describe('the clock', () => {
     await asleep;
     await systemClock.sleep(1_000_000, stopping.signal);
     await systemClock.sleep(1);
-  });
-});
-
-describe('services', () => {
-  it('are stopped last one first, whatever fails', async () => {
-    const stopped: string[] = [];
-    const service = (name: string, error?: Error) => ({
-      start: async () => undefined,
-      stop: async () => {
-        stopped.push(name);
-        if (error !== undefined) throw error;
-      },
-    });
-    const error = new Error('no');
-    expect(await stopAll([service('a'), service('b', error), service('c')])).toEqual([error]);
-    expect(stopped).toEqual(['c', 'b', 'a']);
-  });
-
-  it('are waited for no longer than asked', async () => {
-    expect(await within(new Promise(() => undefined), 5)).toBe(false);
-    expect(await within(Promise.resolve(), 1_000_000)).toBe(true);
-    await expect(within(Promise.reject(new Error('no')), 1_000_000)).rejects.toThrow('no');
   });
 });
