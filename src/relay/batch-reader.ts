@@ -1,6 +1,6 @@
 /**
  * From log rows to mutations as they are published: application context joined to them, truncates of a partition told
- * from those of a whole table, rows of tables that a stream does not carry left out. Everything it says of a row is
+ * from those of a whole table, filters applied, rows of tables that a stream does not carry left out. Everything it says of a row is
  * the same each time the batch is read.
  */
 import { isJson, spaceLineBreaks } from '../model/json-text.js';
@@ -10,6 +10,7 @@ import type { PostgresConnection } from '../postgres/connect.js';
 import type { CapturedTables, KnownTable } from './captured-tables.js';
 import { type BatchOptions, type LogRow, readLogRows } from './log-rows.js';
 import { PartitionTruncates } from './partition-truncates.js';
+import { RowFilters } from './row-filters.js';
 
 export interface MutationReaderOptions extends BatchOptions {
   readonly tables: CapturedTables;
@@ -28,10 +29,12 @@ export async function* readMutations(
   options: MutationReaderOptions,
 ): AsyncGenerator<readonly ReadMutation[]> {
   const contexts = new Contexts(connection, options);
+  const filters = new RowFilters(connection, options.log);
   const truncates = new PartitionTruncates();
   for await (const rows of readLogRows(connection, options)) {
     await options.tables.load(connection, distinctRels(rows));
     await contexts.load(rows);
+    await filters.load(rows, options.tables);
     const chunk: ReadMutation[] = [];
     for (const row of rows) {
       const operation = operationOf(row.op);
@@ -39,8 +42,11 @@ export async function* readMutations(
       if (operation === undefined || table === undefined || !options.carries(table)) continue;
       const truncated = truncates.next(row, { operation, table });
       if (truncated === 'part_of_root') continue;
+      const published = operation === 'T' ? operation : filters.apply(row, operation, table);
+      if (published === undefined) continue;
       const partition = truncated === 'partition' ? await partitionOf(connection, row) : null;
-      chunk.push({ mutation: mutationOf(row, { operation, partition, metadata: contexts.of(row) }), table });
+      const metadata = contexts.of(row);
+      chunk.push({ mutation: mutationOf(row, { operation: published, partition, metadata }), table });
     }
     yield chunk;
   }

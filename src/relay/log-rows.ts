@@ -22,6 +22,8 @@ export interface LogRow {
   readonly old: string | null;
   readonly new: string | null;
   readonly extra: string | null;
+  /** The number at which it was logged: another than `seq` where nested writes were put in order. */
+  readonly source: string;
 }
 
 export interface ChunkLimits {
@@ -108,6 +110,7 @@ async function readChunk(
     old: row[9] ?? null,
     new: row[10] ?? null,
     extra: row[11] ?? null,
+    source: row[12] ?? '',
   }));
 }
 
@@ -119,14 +122,14 @@ async function readChunk(
 function chunkSql(log: LogNames, nested: boolean): string {
   const columns = ['xid', 'at', 'rel', 'ver', 'op', 'mark', 'leaf', 'meta', 'old', 'new', 'extra'];
   const rows = nested
-    ? `select l.seq, ${columns.map((name) => `s.${name}`).join(', ')}
+    ? `select l.seq, l.source, ${columns.map((name) => `s.${name}`).join(', ')}
         from (select b.seq, coalesce((select o.source from ${log.order} o where o.slot = b.seq), b.seq) as source
               from ${log.log} b where ${inBatch('b')} order by b.seq limit $5) l
         cross join lateral (select * from ${log.log} one where one.seq = l.source limit 1) s`
-    : `select l.seq, ${columns.map((name) => `l.${name}`).join(', ')}
+    : `select l.seq, l.seq as source, ${columns.map((name) => `l.${name}`).join(', ')}
         from ${log.log} l where ${inBatch('l')} order by l.seq limit $5`;
   return `select c.seq, c.xid, pg_catalog.floor(extract(epoch from c.at) * 1000)::bigint, c.rel, c.ver, c.op, c.mark,
-      c.leaf, c.meta, c.old, c.new, c.extra
+      c.leaf, c.meta, c.old, c.new, c.extra, c.source
     from (
       select r.*, pg_catalog.sum(r.bytes) over (order by r.seq rows unbounded preceding) - r.bytes as ahead
       from (

@@ -50,6 +50,10 @@ function jsonNullRemark(name: string, extra: ImageExtra): string {
   return extra.jsonNull === undefined ? '' : `,"${name}":${extra.jsonNull}`;
 }
 
+function unchangedRemark(omit: ReadonlySet<string> | undefined): string {
+  return omit === undefined ? '' : `,"unchanged":${JSON.stringify([...omit])}`;
+}
+
 class Encoder implements ShovelBatch {
   readonly #options: ShovelBatchOptions;
   readonly #sources = new Map<CapturedTable, SourceText>();
@@ -87,8 +91,10 @@ class Encoder implements ShovelBatch {
   #insert(mutation: Mutation, table: CapturedTable): EncodedMessage {
     if (mutation.new === null) throw this.#damaged(mutation, table);
     const extra = imageExtra(mutation.extra, 'new');
-    const after = rowImage(mutation.new, { columns: table.columns, extra });
-    const remarks = jsonNullRemark('json_null', extra);
+    // An update by which a row entered a filter is published as an insert, and may lack what it did not change.
+    const omit = unchangedColumns(mutation.extra);
+    const after = rowImage(mutation.new, { columns: table.columns, extra, omit });
+    const remarks = jsonNullRemark('json_null', extra) + unchangedRemark(omit);
     return {
       op: 'c',
       key: this.#key(mutation, table, after),
@@ -97,7 +103,7 @@ class Encoder implements ShovelBatch {
   }
 
   #update(mutation: Mutation, table: CapturedTable): readonly EncodedMessage[] {
-    if (mutation.new === null || mutation.old === null) throw this.#damaged(mutation, table);
+    if (mutation.new === null) throw this.#damaged(mutation, table);
     const full = table.before === 'full';
     const newExtra = imageExtra(mutation.extra, 'new');
     const omit = unchangedColumns(mutation.extra);
@@ -108,6 +114,7 @@ class Encoder implements ShovelBatch {
     let remarks = jsonNullRemark('json_null', newExtra);
     // An old key that is the same as the new one is never looked at: the capture function has compared them.
     if (full || mutation.op === 'K' || mutation.mark === 'f') {
+      if (mutation.old === null) throw this.#damaged(mutation, table);
       const oldExtra = imageExtra(mutation.extra, 'old');
       const old = rowImage(mutation.old, { columns: full ? table.columns : table.key, extra: oldExtra });
       oldKey = this.#key(mutation, table, old);
@@ -118,7 +125,7 @@ class Encoder implements ShovelBatch {
         before = oldKey;
       }
     }
-    if (omit !== undefined) remarks += `,"unchanged":${JSON.stringify([...omit])}`;
+    remarks += unchangedRemark(omit);
     if (!this.#options.keyed || oldKey === key) {
       return [{ op: 'u', key, value: this.#value(mutation, table, { op: 'u', before, after, remarks }) }];
     }

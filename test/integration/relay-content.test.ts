@@ -128,6 +128,28 @@ describe('published messages', () => {
     expect(source(found[3] ?? '', 'unchanged')).toBe('["big"]');
   });
 
+  it('say that a row which leaves a filter is deleted, and one that enters it inserted', async () => {
+    await make(
+      'create table t (id int primary key, n int, note text)',
+      `- { name: public.t, where: "n > 10" }`,
+    );
+    await run(`
+      insert into t values (1, 5, 'a'), (2, 11, 'b'); update t set note = 'c'; update t set n = 12 where id = 1;
+      update t set n = 3, id = 4 where id = 2; update t set id = 6 where id = 1; delete from t;
+    `);
+    expect((await messages()).map(short)).toEqual([
+      '"c" null {"id":2,"n":11,"note":"b"}',
+      '"u" null {"id":2,"n":11,"note":"c"}',
+      '"c" null {"id":1,"n":12,"note":"c"}',
+      '"d" {"id":2} null',
+      '"u" {"id":1} {"id":6,"n":12,"note":"c"}',
+      '"d" {"id":6} null',
+    ]);
+    await run('alter table t rename n to m; insert into t values (7, 100, null)');
+    const summary = await relayed.once({ tuning: { giveUpMs: 300 } });
+    expect(summary.error).toMatchObject({ code: 'where_column_missing', retryable: true });
+  });
+
   it('go on after a column was renamed, and wait where it was a key', async () => {
     await make('create table t (id int primary key, v int)', '- { name: public.t, columns: [id, v] }');
     await run('insert into t values (1, 1); alter table t rename v to w; update t set w = 2');

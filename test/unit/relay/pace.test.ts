@@ -100,6 +100,7 @@ describe('truncates of partitions', () => {
     old: null,
     new: null,
     extra: null,
+    source: '1',
   });
 
   it('are those of the root where they follow it, each once', () => {

@@ -94,6 +94,8 @@ describe('format shovel', () => {
       ['d', '{"id":1}', '{"id":1}', 'null'],
       ['c', '{"id":2}', 'null', '{"id":2}'],
     ]);
+    // Statement capture logs no old row where the key stays.
+    expect(rows(encode({ op: 'U', new: '{"id":1}' }))).toEqual([['u', '{"id":1}', 'null', '{"id":1}']]);
     // A fallback does not know whether it has.
     const fallback = { op: 'U', mark: 'f', old: '{"id":1,"v":1}', new: '{"id":1,"v":2}' } as const;
     expect(rows(encode(fallback))).toEqual([['u', '{"id":1}', 'null', '{"id":1,"v":2}']]);
