@@ -32,7 +32,7 @@ export interface ChunkLimits {
   readonly bytes: number;
 }
 
-export const CHUNK_LIMITS: ChunkLimits = { rows: 2000, bytes: 4 * 1024 * 1024 };
+const CHUNK_LIMITS: ChunkLimits = { rows: 2000, bytes: 4 * 1024 * 1024 };
 
 export interface BatchOptions {
   readonly log: LogNames;

@@ -2,7 +2,7 @@
 import type { CapturedTable } from '../model/captured-table.js';
 
 /** The message format's version, in every mutation: it changes when a reader must. */
-export const FORMAT_VERSION = '1.0.0';
+const FORMAT_VERSION = '1.0.0';
 
 /** What does not change while a relay owns the node. */
 export interface SourceNode {
