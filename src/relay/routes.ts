@@ -2,6 +2,7 @@
  * Where a stream's messages go: destination, partition and headers. A destination that names no table carries whole
  * batches between markers, all of a node in one partition; one that does is keyed by row, without markers.
  */
+import { ConfigurationError } from '../errors.js';
 import type { StreamConfiguration } from '../model/set-configuration.js';
 import { hasPlaceholder, renderTemplate, renderTopic } from '../model/template.js';
 import type { OutgoingMessage } from '../streams/publisher.js';
@@ -29,9 +30,10 @@ export interface Routes {
   ): OutgoingMessage;
 }
 
-/** @throws ConfigurationError `template_invalid`, `topic_invalid` */
+/** @throws ConfigurationError `template_invalid`, `topic_invalid`, `format_not_supported` */
 export function createRoutes(options: RouteOptions): Routes {
   const { configuration, cluster, set, nodeId, nodeNumber, incarnation } = options;
+  if (configuration.format !== 'shovel' || configuration.transactions) throw notSupported(options);
   const template = templateOf(configuration);
   const keyed = hasPlaceholder(template, 'table') || hasPlaceholder(template, 'schema');
   const render = (values: { readonly schema?: string; readonly table?: string }) => {
@@ -62,6 +64,16 @@ export function createRoutes(options: RouteOptions): Routes {
       return { destination: placeOf(table), partition: op === 't' ? 'all' : 'by-key', key, value, headers };
     },
   };
+}
+
+/** Anything else would be published in a form that nobody asked for. */
+function notSupported({ configuration, set }: RouteOptions): ConfigurationError {
+  const what = configuration.transactions ? 'transactions: true' : `format ${configuration.format}`;
+  return new ConfigurationError(
+    'format_not_supported',
+    `A stream of set ${set} asks for ${what}, which this version of shovel does not publish.`,
+    { hint: 'Use format shovel without transactions, or take the stream out of the set.' },
+  );
 }
 
 function templateOf(configuration: StreamConfiguration): string {

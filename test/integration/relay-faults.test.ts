@@ -118,6 +118,16 @@ describe('a relay', () => {
     await expectEqual('good');
   });
 
+  it('publishes nothing in a format that it does not have', async () => {
+    await insert(1);
+    const trail = relayed.fileStream('trail');
+    for (const more of [{ format: 'golconde' as const }, { transactions: true }]) {
+      const { error } = await relayed.once({ streams: { trail: { ...trail, ...more } } });
+      expect(error).toMatchObject({ code: 'format_not_supported', exitCode: 20 });
+    }
+    expect(await relayed.lines()).toEqual([]);
+  });
+
   it('gives up on a broker that stays away when it runs once', async () => {
     await insert(1);
     const summary = await relayed.once({
