@@ -1,0 +1,110 @@
+/**
+ * A private PostgreSQL server for measurements, from Debian's packages, because the peers' C triggers are built for
+ * it. CPU is what the kernel charged to backends that have ended: other load of the machine does not count into it.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConfigurationError } from '../../src/errors.js';
+import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
+import { startEmbeddedPostgres } from '../../src/postgres/embedded/embedded-postgres.js';
+
+export const MAJOR = 15;
+export const PROGRAMS = `/usr/lib/postgresql/${MAJOR}`;
+
+export interface BenchServer {
+  /** A superuser's URL of a database. */
+  url(database: string): string;
+  connect(database: string): Promise<PostgresConnection>;
+  /** CPU of all ended children of the postmaster, seconds. */
+  endedCpu(): number;
+  /** Resolves when no client backend is left but the caller's connections, whose number is given. */
+  quiet(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** @throws ConfigurationError `bench_packages_missing` */
+export async function startBenchServer(settings: Readonly<Record<string, string>>): Promise<BenchServer> {
+  for (const [file, name] of [
+    [`${PROGRAMS}/bin/postgres`, `postgresql-${MAJOR}`],
+    [`${PROGRAMS}/lib/pgq_triggers.so`, `postgresql-${MAJOR}-pgq3`],
+    [`${PROGRAMS}/lib/slony1_funcs.2.2.11.so`, `postgresql-${MAJOR}-slony1-2`],
+    ['/usr/share/slony1/slony1_base.2.2.11.sql', 'slony1-2-bin'],
+  ] as const) {
+    if (existsSync(file)) continue;
+    throw new ConfigurationError('bench_packages_missing', `the measurement needs Debian's package ${name}`, {
+      hint: `apt-get install --no-install-recommends ${name}`,
+    });
+  }
+  const parent = await mkdtemp(join(tmpdir(), 'shovel-bench-'));
+  // The server may run under another account.
+  await chmod(parent, 0o755);
+  const directory = join(parent, 'server');
+  const server = await startEmbeddedPostgres({
+    binaries: { major: MAJOR, native: PROGRAMS },
+    directory,
+    settings,
+  });
+  const url = (database: string) => {
+    const parsed = new URL(server.url);
+    parsed.pathname = `/${database}`;
+    return parsed.href;
+  };
+  const connect = (database: string) =>
+    openConnection({ dsn: url(database), name: 'of the measurement', applicationName: 'bench' });
+  const watcher = await connect('postgres');
+  // The process that was started may be one that starts the server.
+  const postmaster = Number(readFileSync(join(directory, 'data', 'postmaster.pid'), 'utf8').split('\n')[0]);
+  return {
+    url,
+    connect,
+    endedCpu: () => ticksOf(postmaster, 'ended') / 100,
+    async quiet() {
+      for (;;) {
+        const rows = await watcher.query(
+          `select count(*) as n from pg_stat_activity where backend_type = 'client backend' and application_name = 'pgbench'`,
+        );
+        if (rows[0]?.n === '0') return;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    },
+    async stop() {
+      await watcher.end();
+      await server.stop();
+      await rm(parent, { recursive: true, force: true });
+    },
+  };
+}
+
+/** CPU of one process, seconds; clock ticks are 10 ms on Linux. */
+export function ownCpu(pid: number): number {
+  return ticksOf(pid, 'own') / 100;
+}
+
+function ticksOf(pid: number, kind: 'own' | 'ended'): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [user, system] = kind === 'own' ? [11, 12] : [13, 14];
+  return Number(fields[user]) + Number(fields[system]);
+}
+
+/** Standard output of a program that must succeed. */
+export function runProgram(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    let said = '';
+    child.stdout.on('data', (chunk) => {
+      out += String(chunk);
+    });
+    child.stderr.on('data', (chunk) => {
+      said += String(chunk);
+    });
+    child.once('error', reject);
+    child.once('close', (code) =>
+      code === 0 ? resolve(out) : reject(new Error(`${program} failed: ${said}`)),
+    );
+  });
+}
