@@ -29,7 +29,7 @@ export async function adoptNode(
 ): Promise<AdoptedNode> {
   return withSessions(context, async (sessions) => {
     const { cluster, entryVersion } = await requireCluster(context);
-    await recoverIntents(context, { sessions, set: name });
+    await recoverIntents(context, { sessions, waitFor: { set: name } });
     const base = await readSet(context, name);
     if (base.record.state === 'dropped') throw setNotFound(context, name);
     const document = await readDocument(context, { name, version: base.record.version });

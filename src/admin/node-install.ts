@@ -71,7 +71,7 @@ export async function groundNode(task: NodeTask): Promise<NodeAnswer> {
 }
 
 /** @throws ConfigurationError that lists what the catalog has against the set file */
-export async function tablesOf({
+async function tablesOf({
   context,
   connection,
   document,
@@ -81,7 +81,7 @@ export async function tablesOf({
   return found.tables;
 }
 
-export function groundOptions(
+function groundOptions(
   { context, intent }: Pick<NodeTask, 'context'> & { readonly intent: { readonly set: string } },
   tables: readonly TableDescription[],
 ) {

@@ -164,7 +164,7 @@ export async function cleanNode(task: NodeTask): Promise<NodeAnswer> {
 }
 
 /** What the decided version captures here, as it was made: the catalog may have changed since. */
-export async function capturedTables({
+async function capturedTables({
   context,
   connection,
   intent,

@@ -27,7 +27,8 @@ export interface RecoveredCluster {
     readonly id: string;
     readonly set: string;
     readonly version: number;
-    readonly outcome: 'finished' | 'undone' | 'unfinished';
+    /** alive: another administrator is at work on it. */
+    readonly outcome: 'finished' | 'undone' | 'unfinished' | 'alive';
   }[];
   /** Nodes that had fallen behind and are at their set's version again. */
   readonly healed: readonly { readonly set: string; readonly database: string }[];
@@ -57,9 +58,9 @@ export async function recoverCluster(
       const { code, message, hint } = error;
       problems.push({ set, database, code, message, hint });
     };
-    const recovered = await recoverIntents(context, { sessions });
+    const recovered = await recoverIntents(context, { sessions, waitFor: 'all' });
     const changes: RecoveredCluster['changes'][number][] = [];
-    for (const result of recovered.intents) {
+    for (const result of recovered) {
       if (result.kind === 'nothing') continue;
       if (result.kind === 'failed') throw result.error;
       const { set, to, intent } = result.intent;

@@ -22,42 +22,56 @@ import type { NodeSessions } from './node-sessions.js';
 import { sameDatabase } from './survey.js';
 import { World } from './world.js';
 
-/** How long another administrator's change of the same set is waited for. */
-const OTHERS_MS = 15_000;
+/**
+ * How long another administrator's change is waited for: longer than it takes a dead one's lease to run out (15 s, and
+ * what a ZooKeeper rounds that up to).
+ */
+const OTHERS_MS = 25_000;
 
-export interface RecoveryResult {
-  readonly intents: readonly (IntentRecovery & { readonly id: string })[];
-}
+/** A line for people no more often than this. */
+const TELL_EVERY_MS = 2_000;
+
+/** `alive`: another administrator works on it; it is left alone. */
+export type RecoveredIntent = IntentRecovery | { readonly kind: 'alive'; readonly intent: Intent };
 
 /**
- * Every intent whose administrator is gone is finished or undone. With `set`, a living administrator's change of that
- * set is waited for. @throws RefusedError `set_busy`; UnreachableError
+ * Every intent whose administrator is gone is finished or undone. Changes of the living are waited for: of one set, or
+ * of `all`; the others are left alone at once. @throws RefusedError `set_busy` for that one set; UnreachableError
  */
 export async function recoverIntents(
   context: AdminContext,
-  { sessions, set }: { sessions: NodeSessions; set?: string },
-): Promise<RecoveryResult> {
+  { sessions, waitFor }: { sessions: NodeSessions; waitFor: { readonly set: string } | 'all' },
+): Promise<readonly RecoveredIntent[]> {
   const paths = pathsOf(context);
   const begunMs = context.clock.now();
-  const results: (IntentRecovery & { readonly id: string })[] = [];
+  const results: RecoveredIntent[] = [];
   await context.coordinator.sync();
   const ids = (await context.coordinator.list(paths.intents)) ?? [];
   for (const id of ids) {
-    for (;;) {
+    for (let toldMs = begunMs; ; ) {
       const lease = await context.coordinator.tryLease(paths.admin(id), ownerOf(context));
       if (lease) {
-        results.push({ id, ...(await recoverOne(context, { sessions, id, lease })) });
+        results.push(await recoverOne(context, { sessions, id, lease }));
         break;
       }
       const intent = await readIntent(context, id);
-      if (!intent || intent.set !== set) break;
-      if (context.clock.now() - begunMs > OTHERS_MS) throw busy(intent);
-      context.say(`waiting for ${intent.owner}, who is changing set ${intent.set}`);
+      if (!intent) break;
+      const nowMs = context.clock.now();
+      const waits = waitFor === 'all' || waitFor.set === intent.set;
+      if (!waits || nowMs - begunMs > OTHERS_MS) {
+        if (waits && waitFor !== 'all') throw busy(intent);
+        results.push({ kind: 'alive', intent });
+        break;
+      }
+      if (nowMs - toldMs > TELL_EVERY_MS) {
+        toldMs = nowMs;
+        context.say(`waiting for ${intent.owner}, who is changing set ${intent.set}`);
+      }
       await context.clock.sleep(100, context.signal);
       context.signal.throwIfAborted();
     }
   }
-  return { intents: results };
+  return results;
 }
 
 async function recoverOne(
@@ -100,15 +114,16 @@ function busy(intent: Intent): RefusedError {
 
 /**
  * Before a writing command on `set`: settles what was left of it. What can't be settled of other sets is only logged.
- * `lenient` overlooks nodes that can't be reached or are not what they were (`set drop --force`).
+ * `lenient` overlooks nodes that can't be reached or are not what they were (`set drop --force`, relays), but never one
+ * that is ahead of the coordinator.
  * @throws InDoubtError `change_unfinished`; IntegrityError `node_ahead`, `node_replaced`, `node_lost`, `node_copied`
  */
 export async function recoverBefore(
   context: AdminContext,
   { sessions, set, lenient = false }: { sessions: NodeSessions; set: string; lenient?: boolean },
 ): Promise<void> {
-  const { intents } = await recoverIntents(context, { sessions, set });
-  for (const result of intents) {
+  const results = await recoverIntents(context, { sessions, waitFor: { set } });
+  for (const result of results) {
     if (result.kind === 'failed') throw result.error;
     if (result.kind !== 'unfinished') continue;
     if (result.intent.set === set && result.decided && !lenient) {
@@ -159,7 +174,7 @@ export async function healNodes(
       );
       if (result.kind === 'again' && attempt < 5) continue;
       if (result.kind === 'refused') {
-        if (lenient) return undefined;
+        if (lenient && result.verdict.kind !== 'ahead') return undefined;
         throw verdictError({ set, version: record.version, ...result });
       }
       if (result.kind === 'done' && result.healed.length > 0) {
@@ -210,7 +225,7 @@ async function isLeased(context: AdminContext, id: string): Promise<boolean> {
   return (await context.coordinator.leaseHolder(pathsOf(context).admin(id))) !== undefined;
 }
 
-export function copied(set: string, database: string): IntegrityError {
+function copied(set: string, database: string): IntegrityError {
   return new IntegrityError(
     'node_copied',
     `Database ${database} holds set ${set} of another database: it is a copy, or was restored.`,

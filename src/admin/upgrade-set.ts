@@ -2,15 +2,16 @@
  * Gives a set its next version: tables, columns, streams and databases may come and go. Every database of the old and
  * of the new version takes part; they switch together or not at all.
  */
+import { inspectCapture } from '../capture/inspect.js';
 import { planRemoval } from '../capture/remove.js';
 import { ConfigurationError, IntegrityError, RefusedError, UnreachableError } from '../errors.js';
 import type { ChangeNode, SetDocument } from '../model/change-records.js';
 import type { SetConfiguration } from '../model/set-configuration.js';
 import { quoteIdentifier } from '../postgres/sql-files.js';
+import { sha256Hex } from '../runtime/hash.js';
 import { waitForActivation } from './activation.js';
 import { buildChange, carryOut, configurationHash, joiningNode } from './carry-out.js';
 import { type AdminContext, GIVE_UP_MS, namesOf } from './context.js';
-import { hasDrifted } from './drift.js';
 import { clearLeftovers } from './leftovers.js';
 import { readDocument, readSet, requireCluster, requireVersion, setNotFound } from './load-set.js';
 import { compareIdentity, type DatabaseIdentity } from './node-rows.js';
@@ -158,8 +159,19 @@ async function isCurrent(
   }: { old: SetDocument; configuration: SetConfiguration; surveyed: readonly SurveyedNode[] },
 ): Promise<boolean> {
   if (configurationHash(configuration) !== old.hash) return false;
-  const drifted = await Promise.all(surveyed.map((node) => hasDrifted(context, { node, configuration })));
-  return !drifted.includes(true);
+  // DDL since then, or a trigger dropped by hand, is mended by making everything again.
+  const findings = await Promise.all(
+    surveyed.map(({ connection }) =>
+      inspectCapture(connection, {
+        names: namesOf(context),
+        set: configuration.name,
+        version: old.version,
+        configuration,
+        hash: sha256Hex,
+      }),
+    ),
+  );
+  return findings.flat().length === 0;
 }
 
 /** @throws UnreachableError where one can't be reached and `force` is not given */

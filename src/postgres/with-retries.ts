@@ -20,8 +20,11 @@ const AGAIN: ReadonlySet<string> = new Set([
 ]);
 
 /** `tuple concurrently updated` and its kin have no SQLSTATE of their own. */
-export function isConcurrentCatalogChange(error: PostgresError): boolean {
-  return error.sqlstate === SQLSTATE.internal && /tuple concurrently|cache lookup failed|could not find tuple/.test(error.message);
+function isConcurrentCatalogChange(error: PostgresError): boolean {
+  return (
+    error.sqlstate === SQLSTATE.internal &&
+    /tuple concurrently|cache lookup failed|could not find tuple/.test(error.message)
+  );
 }
 
 /** Throws the last error after `attempts`. Pauses are random, 5 to 50 ms and growing. */
