@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import type { AdminContext } from '../admin/context.js';
 import { systemClock } from '../runtime/clock.js';
+import { createFailpoint } from '../runtime/failpoint.js';
 import { openCoordinator } from './open-coordinator.js';
 import { nodeOpener } from './open-node.js';
 import type { AppSettings } from './settings.js';
@@ -16,6 +17,9 @@ export async function withAdmin<Result>(
 ): Promise<Result> {
   const { cluster, logger, lockTimeoutMs, signal, say } = settings;
   const coordinator = await openCoordinator(settings);
+  const failpoint = createFailpoint(settings.variables.SHOVEL_FAILPOINT, () =>
+    process.kill(process.pid, 'SIGKILL'),
+  );
   try {
     return await task({
       cluster,
@@ -27,6 +31,7 @@ export async function withAdmin<Result>(
       say,
       signal,
       owner: `${hostname()}:${process.pid}`,
+      ...(failpoint === undefined ? {} : { failpoint }),
     });
   } finally {
     await coordinator.stop();

@@ -74,6 +74,7 @@ function resolve(
 function parsed(option: Option, said: { readonly variable: string; readonly text: string }): unknown {
   const { variable, text } = said;
   if (option.isBoolean()) return parseBoolean(variable, text);
+  if (option.optional && SWITCH.test(text)) return parseBoolean(variable, text);
   try {
     return option.parseArg === undefined ? text : option.parseArg(text, undefined);
   } catch (error) {
@@ -83,6 +84,8 @@ function parsed(option: Option, said: { readonly variable: string; readonly text
     });
   }
 }
+
+const SWITCH = /^(?:1|true|yes|on|0|false|no|off)$/i;
 
 function parseBoolean(variable: string, text: string): boolean {
   if (/^(?:1|true|yes|on)$/i.test(text)) return true;

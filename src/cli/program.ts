@@ -1,7 +1,9 @@
 /** All commands, and what they have in common. One command a file, in commands/. */
 import { addClusterInit } from './commands/cluster-init.js';
+import { addClusterRecover } from './commands/cluster-recover.js';
 import { addClusterStatus } from './commands/cluster-status.js';
 import { addDemo } from './commands/demo.js';
+import { addNodeAdopt } from './commands/node-adopt.js';
 import { addRelay } from './commands/relay.js';
 import { addSetCreate } from './commands/set-create.js';
 import { addSetDiff } from './commands/set-diff.js';
@@ -50,6 +52,7 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
   const cluster = group(program, 'cluster', 'where sets and decisions are kept');
   addClusterInit(cluster, runner);
   addClusterStatus(cluster, runner);
+  addClusterRecover(cluster, runner);
   cluster.examples(['shovel cluster status']);
 
   const set = group(program, 'set', 'tables that are captured together');
@@ -62,6 +65,10 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
   addSetRollback(set, runner);
   addSetDrop(set, runner);
   set.examples(['shovel set list']);
+
+  const node = group(program, 'node', 'databases of a set');
+  addNodeAdopt(node, runner);
+  node.examples(['shovel node adopt example main']);
 
   addRelay(program, runner);
   addDemo(program, runner);

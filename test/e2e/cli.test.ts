@@ -141,9 +141,18 @@ describe.each([
       /^VERSION .*\n +3 .* tables\.public\.accounts\.before\n +2 .*\n +1 .*-\n$/,
     );
 
-    const dropped = await shovel('set', 'drop', 'example@3', '--json');
+    const recovered = await shovel('cluster', 'recover');
+    expect(recovered).toMatchObject({ code: 0, stderr: '' });
+    expect(recovered.stdout).toContain('nothing is in doubt');
+
+    expect(await shovel('node', 'adopt', 'example', 'eu')).toMatchObject({ code: 21, stdout: '' });
+    const adopted = await shovel('node', 'adopt', 'example', 'main', '--json');
+    expect(adopted).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(adopted.stdout)).toMatchObject({ database: 'main', incarnation: 2, version: 4 });
+
+    const dropped = await shovel('set', 'drop', 'example@4', '--json');
     expect(dropped).toMatchObject({ code: 0, stderr: '' });
-    expect(JSON.parse(dropped.stdout)).toMatchObject({ name: 'example', version: 4 });
+    expect(JSON.parse(dropped.stdout)).toMatchObject({ name: 'example', version: 5 });
     expect((await shovel('set', 'list', '--json')).stdout).toBe('[]\n');
     expect((await shovel('set', 'drop', 'example')).code).toBe(21);
     await expectNothingOfOurs();
@@ -168,6 +177,23 @@ async function expectNothingOfOurs(): Promise<void> {
     await connection.end();
   }
 }
+
+it('a coordinator that was lost is filled again from the databases', async () => {
+  const shovel = (root: string, ...args: readonly string[]) =>
+    runCli([...args, '--cluster', CLUSTER, '--zookeeper-hosts', `${testZkHosts()}/test/${root}`], {
+      input: `name: refilled\n${setFile()}`,
+      env: { MAIN_DSN: database.url },
+    });
+  const [before, after] = [randomUUID(), randomUUID()];
+  expect(await shovel(before, 'cluster', 'init')).toMatchObject({ code: 0 });
+  expect(await shovel(before, 'set', 'create', '-')).toMatchObject({ code: 0 });
+  expect(await shovel(after, 'set', 'list')).toMatchObject({ code: 21 });
+  const recovered = await shovel(after, 'cluster', 'recover', '--from-nodes', '${MAIN_DSN}');
+  expect(recovered).toMatchObject({ code: 0, stderr: '' });
+  expect(recovered.stdout).toContain('Set refilled: refilled, at version 1.');
+  expect(await shovel(after, 'set', 'drop', 'refilled@1')).toMatchObject({ code: 0, stderr: '' });
+  await expectNothingOfOurs();
+});
 
 describe('options', () => {
   it('come from .env, below the environment, below the command line', async () => {

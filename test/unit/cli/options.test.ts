@@ -13,7 +13,8 @@ function parse(argv: readonly string[], environment: Partial<Environment> = {}) 
     .subcommand('set')
     .subcommand('drop')
     .option('--force', 'x')
-    .option('--from <ticket>', 'x');
+    .option('--from <ticket>', 'x')
+    .option('--nodes [dsns]', 'x');
   command.action(() => undefined);
   program.parse(['set', 'drop', ...argv], { from: 'user' });
   return resolveOptions(command, { process: {}, file: {}, ...environment });
@@ -70,6 +71,16 @@ describe('options', () => {
   it.each(['false', '0', 'no', 'OFF'])('are off where the variable of a switch says %s', (text) => {
     expect(parse([], { process: { SHOVEL_FORCE: text } }).flag('force')).toBe(false);
     expect(parse(['--force'], { process: { SHOVEL_FORCE: text } }).flag('force')).toBe(true);
+  });
+
+  it('with a value that may be left out are switches too', () => {
+    const said = (text: string) => parse([], { process: { SHOVEL_NODES: text } });
+    expect(said('true').flag('nodes')).toBe(true);
+    expect(said('true').text('nodes')).toBeUndefined();
+    expect(said('no').flag('nodes')).toBe(false);
+    expect(said('a b').text('nodes')).toBe('a b');
+    expect(parse(['--nodes']).flag('nodes')).toBe(true);
+    expect(parse(['--nodes', 'a b']).text('nodes')).toBe('a b');
   });
 
   it('are checked wherever they come from, and the variable is named', () => {
