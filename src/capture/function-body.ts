@@ -1,15 +1,7 @@
 /** Renders the capture function of one table and operation; what it does with rows is in row-body and statement-body. */
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { functionName, type TriggerOperation } from './generated-names.js';
-import {
-  type FunctionOptions,
-  insert,
-  metadata,
-  type RowOperation,
-  rowDeclarations,
-  rowImages,
-  rowInsert,
-} from './row-body.js';
+import { type FunctionOptions, insert, metadata, rowBody, segment } from './row-body.js';
 import { statementBody } from './statement-body.js';
 import type { TableDescription } from './table-description.js';
 
@@ -50,19 +42,8 @@ function truncateBody(options: FunctionOptions): string {
   c_ pg_catalog.int8;
 begin
 ${metadata(options)}
-${insert(options, { op: "'T'", leaf: true, values: { mark: 'null', old_ctid: 'null', new_ctid: 'null', old_xmin: 'null', old: 'null', new: 'null', extra: 'null' } })}
-  return null;
-end`;
-}
-
-function rowBody(table: TableDescription, operation: RowOperation, options: FunctionOptions): string {
-  return `declare
-${rowDeclarations(table, operation)}
-  c_ pg_catalog.int8;
-begin
-${rowImages(table, operation, options)}
-${metadata(options)}
-${rowInsert(table, operation, options)}
+  w_ := ${segment(options)};
+${insert(options, { op: "'T'", leaf: 'TG_RELID', meta: 'c_' })}
   return null;
 end`;
 }

@@ -40,76 +40,144 @@ const changesKey = (table: TableDescription, operation: RowOperation) =>
 const omitsColumns = (table: TableDescription, operation: RowOperation) =>
   operation === 'u' && table.omitted.length > 0;
 
-/** The variables of rowImages and rowInsert. */
+interface Rows {
+  readonly old: RowVariable | undefined;
+  readonly next: RowVariable | undefined;
+  readonly all: readonly RowVariable[];
+}
+
+function rowsOf(operation: RowOperation): Rows {
+  const old = operation === 'i' ? undefined : 'OLD';
+  const next = operation === 'd' ? undefined : 'NEW';
+  return { old, next, all: [old, next].filter((row) => row !== undefined) };
+}
+
+/** The variables of what follows. */
 export function rowDeclarations(table: TableDescription, operation: RowOperation): string {
-  const changed = changesKey(table, operation);
   const omits = omitsColumns(table, operation);
   return `  o_ ${TEXT};
   n_ ${TEXT};
   x_ ${TEXT};
   m_ pg_catalog."char";
-  w_ pg_catalog.int8;${changed ? `\n  p_ pg_catalog."char" := 'U';` : ''}${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}`;
+  w_ pg_catalog.int8;${changesKey(table, operation) ? '\n  d_ pg_catalog.bool;' : ''}${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}`;
 }
 
-/** Makes o_, n_, x_, m_ and p_ of OLD and NEW, whatever they are. */
-export function rowImages(
+/**
+ * A row as a row trigger logs it. The common case comes first and takes as few expressions as can be, for PL/pgSQL makes
+ * each ready anew in every transaction: nothing went wrong, no context, the first segment.
+ */
+export function rowBody(table: TableDescription, operation: RowOperation, options: FunctionOptions): string {
+  return `declare
+${rowDeclarations(table, operation)}
+  c_ pg_catalog.int8;
+  z_ pg_catalog.record;
+begin
+${rowAttempt(table, operation, options)}
+  w_ := case when m_ is null and ${made(operation)} is not null and ${size()} operator(pg_catalog.<=) ${options.rowBytes}
+      and coalesce(pg_catalog.current_setting('shovel.metadata', true) operator(pg_catalog.=) '', true)
+    then ${segment(options)} end;
+  if w_ operator(pg_catalog.=) 0 then
+${rowInsert(table, operation, { ...options, segment: 0 })}
+    return z_;
+  end if;
+${rowRest(table, operation, options)}
+${metadata(options)}
+  w_ := ${segment(options)};
+${rowInsert(table, operation, options)}
+  return z_;
+end`;
+}
+
+/** What is null where the row was not of the columns that the function was made for. */
+const made = (operation: RowOperation) => (operation === 'd' ? 'o_' : 'n_');
+
+const size = () =>
+  ['o_', 'n_', 'x_']
+    .map((text) => `coalesce(pg_catalog.octet_length(${text}), 0)`)
+    .join(' operator(pg_catalog.+) ');
+
+/** Which segment to write into: 0 to 2, or 8 and above while capture is suspended. */
+export function segment({ names, set }: FunctionOptions): string {
+  return `pg_catalog.pg_sequence_last_value('${quoteIdentifier(names.schema)}.switch_${set}'::pg_catalog.regclass)`;
+}
+
+/** Makes o_, n_, x_ and d_ of OLD and NEW as the function was made to; sets m_ where that fails. Writes nothing. */
+export function rowAttempt(
   table: TableDescription,
   operation: RowOperation,
   options: FunctionOptions,
 ): string {
-  const old: RowVariable | undefined = operation === 'i' ? undefined : 'OLD';
-  const next: RowVariable | undefined = operation === 'd' ? undefined : 'NEW';
+  const { next, all } = rowsOf(operation);
   const whole = table.captured.before === 'full';
-  const rows = [old, next].filter((row) => row !== undefined);
   const changed = changesKey(table, operation);
   const omits = omitsColumns(table, operation);
-  const shape = next ? shapeTest(table, 'NEW') : whole ? shapeTest(table, 'OLD') : undefined;
+  const checked = next ?? (whole ? 'OLD' : undefined);
   return `  begin
-${omits ? `${omitUnchanged(table)}\n` : ''}${shape ? `${shape}\n` : ''}${images(table, { rows, whole, options })}
-${changed ? `    if ${changed} then\n      p_ := 'K';\n    end if;\n` : ''}${extras(table, { rows, whole, omits, names: options.names })}
+${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options })}
+${changed ? `    d_ := ${changed};\n` : ''}${extras(table, { rows: all, whole, omits, names: options.names })}
   exception when others then
-    m_ := 'f';${changed ? `\n    p_ := 'U';` : ''}
-    begin
-${omits ? '      NEW := r_;\n' : ''}${rows.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
-${fallbackExtras(table, { rows, names: options.names })}
+    m_ := 'f';
+  end;`;
+}
+
+/** Where that failed, the whole rows; where even those can't be printed, or are too large, the key and a mark. */
+export function rowRest(table: TableDescription, operation: RowOperation, options: FunctionOptions): string {
+  const { old, all } = rowsOf(operation);
+  const key = keyAlone(table, { row: old ?? 'NEW', options, indent: '      ' });
+  return `  if m_ is not null or ${made(operation)} is null then
+    m_ := 'f';
+${changesKey(table, operation) ? '    d_ := false;\n' : ''}    begin
+${omitsColumns(table, operation) ? '      NEW := r_;\n' : ''}${all.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
+${fallbackExtras(table, { rows: all, names: options.names })}
     exception when others then
       m_ := 'u';
       x_ := SQLSTATE;
       n_ := null;
       o_ := null;
-${keyAlone(table, { row: old ?? 'NEW', options, indent: '      ' })}
+${key}
     end;
-  end;
-  if ${['o_', 'n_', 'x_'].map((text) => `coalesce(pg_catalog.octet_length(${text}), 0)`).join(' operator(pg_catalog.+) ')} operator(pg_catalog.>) ${options.rowBytes} then
+  end if;
+  if ${size()} operator(pg_catalog.>) ${options.rowBytes} then
     m_ := 'o';
     x_ := null;
     n_ := null;
     o_ := null;
-${keyAlone(table, { row: old ?? 'NEW', options, indent: '    ' })}
+${key}
   end if;`;
 }
 
-/** `c_` is the number of the context's row; `system`: whether OLD and NEW have system columns. */
+export interface RowInsertOptions extends FunctionOptions {
+  /** Whether OLD and NEW have system columns. Default true. */
+  readonly system?: boolean;
+  /** Of a row without mark and context; undefined: the segment that w_ names, with all columns. */
+  readonly segment?: 0;
+}
+
 export function rowInsert(
   table: TableDescription,
   operation: RowOperation,
-  { system = true, ...options }: FunctionOptions & { readonly system?: boolean },
+  { system = true, segment: only, ...options }: RowInsertOptions,
 ): string {
-  const old = system && operation !== 'i';
-  const next = system && operation !== 'd';
-  return insert(options, {
-    op: changesKey(table, operation) ? 'p_' : `'${operation.toUpperCase()}'`,
-    leaf: table.captured.partitioned,
-    values: {
-      mark: 'm_',
-      old_ctid: old ? 'OLD.ctid' : 'null',
-      old_xmin: old ? 'OLD.xmin' : 'null',
-      new_ctid: next ? (omitsColumns(table, operation) ? 't_' : 'NEW.ctid') : 'null',
-      old: 'o_',
-      new: 'n_',
-      extra: 'x_',
-    },
-  });
+  const { old, next } = rowsOf(operation);
+  const char = (letter: string) => `'${letter}'::pg_catalog."char"`;
+  const values: Partial<Record<LogColumn, string>> = {
+    op: changesKey(table, operation)
+      ? `case when d_ then ${char('K')} else ${char('U')} end`
+      : char(operation.toUpperCase()),
+    ...(old && system ? { old_ctid: 'OLD.ctid', old_xmin: 'OLD.xmin' } : {}),
+    ...(next && system ? { new_ctid: omitsColumns(table, operation) ? 't_' : 'NEW.ctid' } : {}),
+    ...(table.captured.partitioned ? { leaf: 'TG_RELID' } : {}),
+    ...(old || only === undefined ? { old: 'o_' } : {}),
+    ...(next ? { new: 'n_' } : {}),
+    ...(only === undefined ? { mark: 'm_', meta: 'c_', extra: 'x_' } : {}),
+    ...(only !== undefined && hasExtras(table, operation) ? { extra: 'x_' } : {}),
+  };
+  return only === undefined ? insert(options, values) : insertInto(only, values, options);
+}
+
+function hasExtras(table: TableDescription, operation: RowOperation): boolean {
+  const needed = table.columns.some((column) => column.asText || column.json || column.shape !== 'scalar');
+  return needed || omitsColumns(table, operation);
 }
 
 const variable = (row: RowVariable) => (row === 'OLD' ? 'o_' : 'n_');
@@ -117,7 +185,17 @@ const variable = (row: RowVariable) => (row === 'OLD' ? 'o_' : 'n_');
 /** The images under the session's settings where they will do, else by the sandbox with all settings pinned. */
 function images(
   table: TableDescription,
-  { rows, whole, options }: { rows: readonly RowVariable[]; whole: boolean; options: FunctionOptions },
+  {
+    rows,
+    checked,
+    whole,
+    options,
+  }: {
+    rows: readonly RowVariable[];
+    checked: RowVariable | undefined;
+    whole: boolean;
+    options: FunctionOptions;
+  },
 ): string {
   const image = (row: RowVariable, pinned: boolean) => {
     const keyOnly = row === 'OLD' && !whole;
@@ -129,7 +207,13 @@ function images(
     return keyOnly ? directKey(table, row) : directImage(table, row);
   };
   const assign = (pinned: boolean, indent: string) =>
-    rows.map((row) => `${indent}${variable(row)} := ${image(row, pinned)};`).join('\n');
+    rows
+      .map((row) => {
+        const same = row === checked ? shapeTest(table, row) : undefined;
+        const made = image(row, pinned);
+        return `${indent}${variable(row)} := ${same ? `case when ${same} then ${made} end` : made};`;
+      })
+      .join('\n');
   if (table.isolated) return assign(true, '    ');
   const test = settingsTest(table.settings);
   if (!test) return assign(false, '    ');
@@ -202,26 +286,34 @@ export function metadata({ names, set }: FunctionOptions): string {
   end if;`;
 }
 
-/** Writes into the segment that the switch names; into none while capture is suspended (8 and above). */
-export function insert(
-  { names, set, version }: FunctionOptions,
-  row: {
-    op: string;
-    leaf: boolean;
-    values: Record<'mark' | 'old_ctid' | 'new_ctid' | 'old_xmin' | 'old' | 'new' | 'extra', string>;
-  },
-): string {
-  const schema = quoteIdentifier(names.schema);
-  const { mark, old_ctid, new_ctid, old_xmin, old, new: next, extra } = row.values;
-  const into = (segment: number) =>
-    `    insert into ${schema}.log_${set}_${segment} (rel, ver, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
-      values (@rel@, ${version}, ${row.op}, ${mark}, ${old_ctid}, ${new_ctid}, ${old_xmin}, ${row.leaf ? 'TG_RELID' : 'null'}, c_, ${old}, ${next}, ${extra});`;
-  return `  w_ := pg_catalog.pg_sequence_last_value('${schema}.switch_${set}'::pg_catalog.regclass);
-  if w_ operator(pg_catalog.=) 0 then
-${into(0)}
+export type LogColumn =
+  | 'op'
+  | 'mark'
+  | 'old_ctid'
+  | 'new_ctid'
+  | 'old_xmin'
+  | 'leaf'
+  | 'meta'
+  | 'old'
+  | 'new'
+  | 'extra';
+
+/** Into the segment that w_ names; into none while capture is suspended. */
+export function insert(options: FunctionOptions, values: Partial<Record<LogColumn, string>>): string {
+  return `  if w_ operator(pg_catalog.=) 0 then
+${insertInto(0, values, options)}
   elsif w_ operator(pg_catalog.=) 1 then
-${into(1)}
+${insertInto(1, values, options)}
   elsif w_ operator(pg_catalog.=) 2 then
-${into(2)}
+${insertInto(2, values, options)}
   end if;`;
+}
+
+function insertInto(
+  number: 0 | 1 | 2,
+  values: Partial<Record<LogColumn, string>>,
+  { names, set, version }: FunctionOptions,
+): string {
+  return `    insert into ${quoteIdentifier(names.schema)}.log_${set}_${number} (rel, ver, ${Object.keys(values).join(', ')})
+      values (@rel@, ${version}, ${Object.values(values).join(', ')});`;
 }

@@ -47,23 +47,19 @@ export function sameShape(columns: readonly string[], row: RowVariable): string 
 }
 
 /**
- * Raises where a whole row is no longer of the columns that the function was made for: of one that came later nothing
- * is known, neither whether its JSON tells its value nor whose casts make it. Undefined where columns are named anyway.
+ * False or an error where a whole row is no longer of the columns that the function was made for: of one that came later
+ * nothing is known, neither whether its JSON tells its value nor whose casts make it. Undefined where columns are named
+ * anyway.
  */
 export function shapeTest(table: TableDescription, row: RowVariable): string | undefined {
-  if (table.captured.columns) return undefined;
-  const raise = (columns: readonly string[]) => `if not ${sameShape(columns, row)} then
-      raise exception 'columns changed';
-    end if;`;
   const [own, ...others] = table.orders;
-  if (!own) return undefined;
-  const special = others.map(
+  if (table.captured.columns || !own) return undefined;
+  if (others.length === 0) return sameShape(own.columns, row);
+  const cases = others.map(
     ({ columns, relids }) =>
-      `    if TG_RELID ${EQUALS} any (array[${relids.join(', ')}]::pg_catalog.oid[]) then ${raise(columns)} els`,
+      `when TG_RELID ${EQUALS} any (array[${relids.join(', ')}]::pg_catalog.oid[]) then ${sameShape(columns, row)}`,
   );
-  return special.length === 0
-    ? `    ${raise(own.columns)}`
-    : `${special.join('').replaceAll('els    if', 'elsif')}e ${raise(own.columns)} end if;`;
+  return `(case ${cases.join(' ')} else ${sameShape(own.columns, row)} end)`;
 }
 
 /** The same under pinned settings, by a role that may do nothing. `strict`: a column that is gone is an error. */

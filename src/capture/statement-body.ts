@@ -15,9 +15,11 @@ import {
   type FunctionOptions,
   metadata,
   type RowOperation,
+  rowAttempt,
   rowDeclarations,
-  rowImages,
   rowInsert,
+  rowRest,
+  segment,
 } from './row-body.js';
 import {
   directImage,
@@ -90,7 +92,7 @@ ${source.keys ? `    h_ := ${source.keys};\n` : ''}${choose(gather, '    ')}
     return null;
   end if;
 ${metadata(options)}
-  w_ := pg_catalog.pg_sequence_last_value('${quoteIdentifier(options.names.schema)}.switch_${options.set}'::pg_catalog.regclass);
+  w_ := ${segment(options)};
   if k_ operator(pg_catalog.>) 0 and k_ operator(pg_catalog.<=) ${FEW} and not b_ then
 ${insertAll(few, options, '    ')}
     return null;
@@ -106,7 +108,10 @@ ${choose((rows, indent) => insertAll(many(rows), options, indent), '      ')}
   for i_ in ${source.each} loop
     m_ := null;
     x_ := null;
-${operation === 'u' ? `    p_ := 'U';\n` : ''}${operation === 'i' ? '' : '    OLD := i_.o;\n'}${operation === 'd' ? '' : '    NEW := i_.n;\n'}${rowImages(table, operation, options)}
+    o_ := null;
+    n_ := null;
+${operation === 'i' ? '' : '    OLD := i_.o;\n'}${operation === 'd' ? '' : '    NEW := i_.n;\n'}${rowAttempt(table, operation, options)}
+${rowRest(table, operation, options)}
 ${rowInsert(table, operation, { ...options, system: false })}
   end loop;
   return null;
