@@ -109,6 +109,10 @@ async function followLogically(connection: PostgresConnection, url: string): Pro
     ],
     { stdio: 'ignore' },
   );
+  await until('the slot is read', async () => {
+    const rows = await connection.query(`select active from pg_replication_slots where slot_name = 'bench'`);
+    return rows[0]?.active === 't';
+  });
   return {
     stop: async () => {
       const ended = new Promise((resolve) => child.once('exit', resolve));

@@ -5,6 +5,7 @@
 import type { CapturedTable } from '../model/captured-table.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { type NodeNames, quoteIdentifier, readSql } from '../postgres/sql-files.js';
+import { readPartitions } from './catalog.js';
 import { functionNames, functionPattern } from './generated-names.js';
 import { type Patience, patiently } from './lock-patience.js';
 
@@ -45,28 +46,50 @@ async function steps(connection: PostgresConnection, options: RemovalOptions): P
   const { names, set } = options;
   const kept = new Set(options.keep.flatMap(functionNames));
   const rows = await connection.query(
-    `select t.tgrelid, n.nspname, c.relname, t.tgname, p.proname from pg_catalog.pg_trigger t
+    `select t.tgrelid, n.nspname, c.relname, c.relkind, t.tgname, p.proname from pg_catalog.pg_trigger t
      join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace f on f.oid = p.pronamespace
      where f.nspname = $1 and p.proname ~ $2 and t.tgparentid = 0
      order by t.tgrelid, t.tgname`,
     [names.schema, functionPattern(set)],
   );
+  const roots = new Set(rows.filter((row) => row.relkind === 'p').map((row) => Number(row.tgrelid)));
+  const partitionsOf = new Map<number, { relid: number; schema: string; table: string }[]>();
+  for (const partition of await readPartitions(connection, [...roots])) {
+    partitionsOf.set(partition.root, [...(partitionsOf.get(partition.root) ?? []), partition]);
+  }
   const found = new Map<number, { table: string; relids: number[]; statements: string[] }>();
   for (const row of rows) {
     if (kept.has(row.proname ?? '')) continue;
     const relid = Number(row.tgrelid);
     const on = `${quoteIdentifier(row.nspname ?? '')}.${quoteIdentifier(row.relname ?? '')}`;
+    const partitions = partitionsOf.get(relid) ?? [];
     const step = found.get(relid) ?? {
       table: `${row.nspname}.${row.relname}`,
-      relids: [relid],
-      statements: [],
+      relids: [relid, ...partitions.map((partition) => partition.relid)],
+      statements: lockTree(on, partitions),
     };
     step.statements.push(`drop trigger if exists ${quoteIdentifier(row.tgname ?? '')} on ${on}`);
     found.set(relid, step);
   }
   const last = await lastStep(connection, options);
   return last.statements.length === 0 ? [...found.values()] : [...found.values(), last];
+}
+
+/**
+ * Dropping a root's trigger takes every partition. The root is waited for, while we hold nothing; once it is ours the
+ * partitions are tried without waiting, so that nobody waits behind us for more than one attempt.
+ */
+function lockTree(
+  root: string,
+  partitions: readonly { readonly schema: string; readonly table: string }[],
+): string[] {
+  if (partitions.length === 0) return [];
+  const below = partitions.map((one) => `only ${quoteIdentifier(one.schema)}.${quoteIdentifier(one.table)}`);
+  return [
+    `lock table only ${root} in access exclusive mode`,
+    `lock table ${below.join(', ')} in access exclusive mode nowait`,
+  ];
 }
 
 async function lastStep(connection: PostgresConnection, options: RemovalOptions): Promise<Step> {

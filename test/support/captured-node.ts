@@ -223,4 +223,4 @@ ${more}`;
   return parsed.configuration;
 }
 
-const PATIENCE = { lockTimeoutMs: 40, giveUpMs: 10_000, waiting: () => undefined };
+const PATIENCE = { lockTimeoutMs: 40, giveUpMs: 30_000, waiting: () => undefined };
