@@ -56,7 +56,7 @@ export function dsnFindings(dsn: Item<string>): readonly Finding[] {
           path: dsn.path,
           at: 'value',
           message: `a DSN does not begin with ${scheme}://`,
-          hint: 'write postgres://user@host/database, or libpq keywords: host=… dbname=…',
+          hint: 'write postgres://user@host/database',
         },
       ];
 }

@@ -133,6 +133,7 @@ function tableFindings(table: Item<Fields>): readonly Finding[] {
     ...(key ?? []).flatMap((column) => notCaptured(column, { columns, exclude, of: 'the key' })),
     ...filterFindings(table, { columns, exclude }),
     ...statementFindings(table),
+    ...omitFindings(table),
   ];
 }
 
@@ -179,6 +180,22 @@ function filterFindings(
       { ...captured, of: 'the filter', offset: Math.max(0, where.value.indexOf(name)) },
     ),
   );
+}
+
+/** A row that enters the filter is published as new, so it must come whole. */
+function omitFindings(table: Item<Fields>): readonly Finding[] {
+  const { unchanged_wide: wide, before } = table.value;
+  if (wide !== 'omit' || before === 'full' || textOf(table, 'where') === undefined) {
+    return [];
+  }
+  return [
+    {
+      path: [...table.path, 'unchanged_wide'],
+      at: 'value',
+      message: 'unchanged_wide: omit does not go with a filter: a row that enters it must come whole',
+      hint: 'use unchanged_wide: include',
+    },
+  ];
 }
 
 /** Statement triggers see old and new rows apart: whole old rows can't be paired with new ones. */

@@ -107,7 +107,8 @@ class StreamRelay {
   /** What does not come to the end of its part by itself is cut short, and left behind where even that is no use. */
   readonly #breakOff = (): void => {
     this.#breaking = setTimeout(() => {
-      this.#close().finally(() => this.#abandon({ kind: 'stopped' }));
+      const abandon = () => this.#abandon({ kind: 'stopped' });
+      this.#close().then(abandon, abandon);
     }, BREAK_OFF_MS);
   };
 

@@ -117,6 +117,7 @@ describe('databases and tables', () => {
     ['operations: [¦upsert]', 'expected one of insert, update, delete, truncate, found upsert'],
     ['capture: statement, before: ¦full', 'capture: statement has no whole old rows'],
     ['capture: statement, key: ¦none', 'capture: statement needs a key'],
+    ['where: id > 1, unchanged_wide: ¦omit', 'unchanged_wide: omit does not go with a filter'],
     ['¦Before: key', 'unknown key Before | did you mean before?'],
   ])('{ %s }: %s', (fields, start) => {
     expect(only(table(fields))).toContain(start);
