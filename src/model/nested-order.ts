@@ -60,7 +60,67 @@ export function orderNested(mutations: readonly NestedMutation[]): readonly Nest
     const ordered = attempt(sorted, guess);
     if (ordered.length === sorted.length) return ordered;
   }
-  return attempt(sorted, undefined);
+  return searchOrder(sorted) ?? attempt(sorted, undefined);
+}
+
+/** Steps of a search before it is given up: it is reached by contrived histories alone, and those are short. */
+const MOST_STEPS = 100_000;
+
+/**
+ * Where every guess makes a ring: tries one mutation after another, the lowest number first, and takes back what leads
+ * nowhere. A key is taken when nobody holds it, and by the one that keeps it when all others have had it.
+ */
+function searchOrder(mutations: readonly NestedMutation[]): readonly NestedMutation[] | undefined {
+  const nodes = mutations.map(
+    (mutation): Node => ({ mutation, after: [], chained: 0, waiting: 0, done: false }),
+  );
+  const next = joinRuns(nodes);
+  const held = new Set<string>();
+  /** Holds of a key that have an end. */
+  const passing = new Map<string, number>();
+  const keeps = new Set<Node>();
+  for (const [key, holds] of holdsByKey(nodes, next)) {
+    if (holds.some((hold) => hold.taken === undefined)) held.add(key);
+    passing.set(key, holds.filter((hold) => hold.freed !== undefined).length);
+    for (const hold of holds) if (hold.taken && !hold.freed && !hold.gone) keeps.add(hold.taken);
+  }
+  const changes = ({ oldKey, newKey }: NestedMutation) => ({
+    freed: oldKey !== null && oldKey !== newKey ? oldKey : undefined,
+    taken: newKey !== null && oldKey !== newKey ? newKey : undefined,
+  });
+  const move = (node: Node, direction: 1 | -1) => {
+    const { freed, taken } = changes(node.mutation);
+    const [leaves, enters] = direction === 1 ? [freed, taken] : [taken, freed];
+    if (leaves !== undefined) held.delete(leaves);
+    if (enters !== undefined) held.add(enters);
+    if (freed !== undefined) passing.set(freed, (passing.get(freed) ?? 0) - direction);
+    node.done = direction === 1;
+    const follower = next.get(node);
+    if (follower) follower.chained -= direction;
+  };
+  const ready = (node: Node) => {
+    if (node.done || node.chained > 0) return false;
+    const { taken } = changes(node.mutation);
+    if (taken === undefined) return true;
+    return !held.has(taken) && !(keeps.has(node) && (passing.get(taken) ?? 0) > 0);
+  };
+  const out: Node[] = [];
+  let from = 0;
+  for (let steps = 0; steps < MOST_STEPS; steps += 1) {
+    if (out.length === nodes.length) return out.map((node) => node.mutation);
+    const node = nodes.slice(from).find(ready);
+    if (node) {
+      move(node, 1);
+      out.push(node);
+      from = 0;
+      continue;
+    }
+    const last = out.pop();
+    if (last === undefined) return undefined;
+    move(last, -1);
+    from = nodes.indexOf(last) + 1;
+  }
+  return undefined;
 }
 
 /** Stops short where the guess makes a ring. Without a guess, chains and the certain holders alone decide. */
