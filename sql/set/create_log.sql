@@ -30,7 +30,7 @@ create table @schema@.log_@set@_0 (
   extra text
 ) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 comment on table @schema@.log_@set@_0 is
-  'Mutation log of set @set@. op: I U D T; K an update that changed the key; M application context (in new). mark: f whole-row fallback, o oversized, u unreadable. meta: seq of the M row that applies. old_ctid, new_ctid, old_xmin: which versions of the row the mutation ended and began, for putting nested writes in order.';
+  'Mutation log of set @set@. op: I U D T; K an update that changed the key (U has no old image unless the table asks for one: its key stands in new); M application context (in new). mark: f whole-row fallback, o oversized, u unreadable. meta: seq of the M row that applies. old_ctid, new_ctid, old_xmin: which versions of the row the mutation ended and began, for putting nested writes in order.';
 create index log_@set@_0_seq on @schema@.log_@set@_0 (seq);
 
 create table @schema@.log_@set@_1 (like @schema@.log_@set@_0 including all) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);

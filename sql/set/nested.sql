@@ -43,7 +43,7 @@ begin
     join @schema@.captured_table c on c.rel = b.rel
     join @schema@.log_@set@ l on l.seq = b.seq
     cross join lateral (
-      select string_agg((replace(l.old, '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) as old_key,
+      select string_agg((replace(coalesce(l.old, l.new), '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) as old_key,
              case when b.op <> 'U' or b.mark = 'f' then string_agg((replace(l.new, '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) end as new_key
       from json_array_elements_text(coalesce(nullif((c.definition::json -> 'key')::text, 'null')::json, '[]')) with ordinality n(name, at)
     ) k

@@ -37,6 +37,9 @@ export type RowOperation = 'i' | 'u' | 'd';
 
 const changesKey = (table: TableDescription, operation: RowOperation) =>
   operation === 'u' ? keyChanged(table) : undefined;
+/** An update that leaves the key alone logs no old image: its key stands in the new one. */
+const oldOnChange = (table: TableDescription, operation: RowOperation) =>
+  changesKey(table, operation) !== undefined && table.captured.before !== 'full' && !table.captured.where;
 const omitsColumns = (table: TableDescription, operation: RowOperation) =>
   operation === 'u' && table.omitted.length > 0;
 
@@ -59,7 +62,7 @@ export function rowDeclarations(table: TableDescription, operation: RowOperation
   n_ ${TEXT};
   x_ ${TEXT};
   m_ pg_catalog."char";
-  w_ pg_catalog.int8;${changesKey(table, operation) ? '\n  d_ pg_catalog.bool;' : ''}${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}`;
+  w_ pg_catalog.int8;${changesKey(table, operation) && !oldOnChange(table, operation) ? '\n  d_ pg_catalog.bool;' : ''}${omits ? `\n  u_ ${TEXT}[];\n  r_ pg_catalog.record := NEW;\n  t_ pg_catalog.tid := NEW.ctid;` : ''}`;
 }
 
 /**
@@ -113,8 +116,8 @@ export function rowAttempt(
   const omits = omitsColumns(table, operation);
   const checked = next ?? (whole ? 'OLD' : undefined);
   return `  begin
-${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options })}
-${changed ? `    d_ := ${changed};\n` : ''}${extras(table, { rows: all, whole, omits, names: options.names })}
+${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options, onChange: oldOnChange(table, operation) ? changed : undefined })}
+${changed && !oldOnChange(table, operation) ? `    d_ := ${changed};\n` : ''}${extras(table, { rows: all, whole, omits, names: options.names })}
   exception when others then
     m_ := 'f';
   end;`;
@@ -126,7 +129,7 @@ export function rowRest(table: TableDescription, operation: RowOperation, option
   const key = keyAlone(table, { row: old ?? 'NEW', options, indent: '      ' });
   return `  if m_ is not null or ${made(operation)} is null then
     m_ := 'f';
-${changesKey(table, operation) ? '    d_ := false;\n' : ''}    begin
+${changesKey(table, operation) && !oldOnChange(table, operation) ? '    d_ := false;\n' : ''}    begin
 ${omitsColumns(table, operation) ? '      NEW := r_;\n' : ''}${all.map((row) => `      ${variable(row)} := ${pinnedImage(table, row, { names: options.names, strict: false })};`).join('\n')}
 ${fallbackExtras(table, { rows: all, names: options.names })}
     exception when others then
@@ -159,10 +162,13 @@ export function rowInsert(
   { system = true, segment: only, ...options }: RowInsertOptions,
 ): string {
   const { old, next } = rowsOf(operation);
+  const keyTest = oldOnChange(table, operation)
+    ? `o_ is not null${only === undefined ? ' and m_ is null' : ''}`
+    : 'd_';
   const char = (letter: string) => `'${letter}'::pg_catalog."char"`;
   const values: Partial<Record<LogColumn, string>> = {
     op: changesKey(table, operation)
-      ? `case when d_ then ${char('K')} else ${char('U')} end`
+      ? `case when ${keyTest} then ${char('K')} else ${char('U')} end`
       : char(operation.toUpperCase()),
     ...(old && system ? { old_ctid: 'OLD.ctid', old_xmin: 'OLD.xmin' } : {}),
     ...(next && system ? { new_ctid: omitsColumns(table, operation) ? 't_' : 'NEW.ctid' } : {}),
@@ -190,11 +196,13 @@ function images(
     checked,
     whole,
     options,
+    onChange,
   }: {
     rows: readonly RowVariable[];
     checked: RowVariable | undefined;
     whole: boolean;
     options: FunctionOptions;
+    onChange: string | undefined;
   },
 ): string {
   const image = (row: RowVariable, pinned: boolean) => {
@@ -209,9 +217,9 @@ function images(
   const assign = (pinned: boolean, indent: string) =>
     rows
       .map((row) => {
-        const same = row === checked ? shapeTest(table, row) : undefined;
+        const condition = row === checked ? shapeTest(table, row) : row === 'OLD' ? onChange : undefined;
         const made = image(row, pinned);
-        return `${indent}${variable(row)} := ${same ? `case when ${same} then ${made} end` : made};`;
+        return `${indent}${variable(row)} := ${condition ? `case when ${condition} then ${made} end` : made};`;
       })
       .join('\n');
   if (table.isolated) return assign(true, '    ');

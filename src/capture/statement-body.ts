@@ -169,8 +169,8 @@ function sources(table: TableDescription, operation: RowOperation, names: NodeNa
       : print.key(row);
   const changed = `${print.key(old)} operator(pg_catalog.<>) ${print.key(next)}`;
   return {
-    plain: `${values({ p: "'U'", o: print.key(NEW_ROW), n: print.image(NEW_ROW), x: print.extra({ old: NEW_ROW, new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
-    paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: print.key(old), n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}`,
+    plain: `${values({ p: "'U'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
+    paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: `(case when ${changed} then ${print.key(old)} end)`, n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}`,
     keys: `exists (select ${keys(OLD_ROW)} from old_ ${OLD_ROW} except select ${keys(NEW_ROW)} from new_ ${NEW_ROW})`,
     shape: shape(NEW_ROW, 'new_'),
     each: `select a.r as o, b.r as n from ${PAIRS}`,
