@@ -98,9 +98,18 @@ export async function readTopic(
 ): Promise<ReadMessage[]> {
   const deadline = Date.now() + 15_000;
   for (;;) {
-    const found = await readOnce(brokers, topic);
-    if (found.length >= (options.atLeast ?? 0) || Date.now() > deadline) return found;
+    try {
+      const found = await readOnce(brokers, topic);
+      if (found.length >= (options.atLeast ?? 0) || Date.now() > deadline) return found;
+    } catch (error) {
+      // A broker that has just come back may not serve groups yet.
+      if (!isPassing(error) || Date.now() > deadline) throw error;
+    }
   }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof Error && 'retriable' in error && error.retriable === true;
 }
 
 async function readOnce(brokers: readonly string[], topic: string): Promise<ReadMessage[]> {
