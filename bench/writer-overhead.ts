@@ -5,10 +5,11 @@
  *
  *   npm run bench -- writer-overhead [--rounds 3] [--seconds 6] [--rows 200000]
  */
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { PostgresConnection } from '../src/postgres/connect.js';
+import { until } from '../test/support/until.js';
 import { type BenchServer, ownCpu, PROGRAMS, runProgram, startBenchServer } from './support/bench-server.js';
 import { type Installed, installVariant, VARIANTS, type Variant } from './support/capture-variants.js';
 
@@ -138,7 +139,7 @@ async function walPosition(connection: PostgresConnection): Promise<bigint> {
 
 async function measureTransactions(server: BenchServer, commit: 'on' | 'off') {
   const results = await interleave<Transactions>(server, async (variant, connection) => {
-    const [cpu, wal] = [server.endedCpu(), await walPosition(connection)];
+    const [cpu, wal, children] = [server.endedCpu(), await walPosition(connection), server.children()];
     const url = `${server.url(databaseOf(variant))}?application_name=pgbench&options=-csynchronous_commit%3D${commit}`;
     const out = await runProgram(`${PROGRAMS}/bin/pgbench`, [
       '-n',
@@ -150,7 +151,7 @@ async function measureTransactions(server: BenchServer, commit: 'on' | 'off') {
       String(SECONDS),
       url,
     ]);
-    await server.quiet();
+    await until('the backends have ended', () => server.children() <= children);
     const count = Number(/transactions actually processed: (\d+)/.exec(out)?.[1]);
     return {
       tps: Number(/tps = ([\d.]+)/.exec(out)?.[1]),
@@ -180,6 +181,7 @@ async function measureBulk(server: BenchServer) {
       };
       if (kind === 'delete') await connection.script('vacuum bulk');
     }
+    await rm(file, { force: true });
     return found;
   });
   return Object.fromEntries(
