@@ -11,7 +11,7 @@ import { ConfigurationError } from '../../src/errors.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { startEmbeddedPostgres } from '../../src/postgres/embedded/embedded-postgres.js';
 
-export const MAJOR = 15;
+const MAJOR = 15;
 export const PROGRAMS = `/usr/lib/postgresql/${MAJOR}`;
 
 export interface BenchServer {

@@ -26,7 +26,7 @@ export class Ids {
 
 const configurations = new Map<string, SetConfiguration>();
 
-export function configurationFor(databases: readonly string[]): SetConfiguration {
+function configurationFor(databases: readonly string[]): SetConfiguration {
   const key = databases.join(' ');
   const known = configurations.get(key);
   if (known) return known;

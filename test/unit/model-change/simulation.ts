@@ -23,7 +23,7 @@ import {
 } from '../../../src/model/change-records.js';
 import type { NodeView } from '../../../src/model/change-recovery.js';
 
-export const CLUSTER = 'sim';
+const CLUSTER = 'sim';
 export const SET = 'example';
 export const paths = clusterPaths(CLUSTER);
 
