@@ -10,6 +10,8 @@ if (names.includes(name)) {
   process.argv = [...process.argv.slice(0, 2), ...options];
   await import(new URL(`${name}.ts`, import.meta.url).href);
 } else {
-  process.stderr.write(`error: ${name === '' ? 'Which benchmark?' : `No benchmark ${name}.`}\nhint:  One of ${names.join(', ')}.\n`);
+  process.stderr.write(
+    `error: ${name === '' ? 'Which benchmark?' : `No benchmark ${name}.`}\nhint:  One of ${names.join(', ')}.\n`,
+  );
   process.exitCode = 2;
 }
