@@ -1,18 +1,24 @@
 /** `shovel demo`: the verdict, nothing left behind, and what --keep keeps. */
-import { chmodSync, mkdtempSync, readdirSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openConnection } from '../../src/postgres/connect.js';
 import { buildCli, runCli, startCli } from '../support/cli.js';
 import { until } from '../support/until.js';
 
 beforeAll(buildCli);
 
+const places: string[] = [];
+afterAll(() => {
+  for (const folder of places) rmSync(folder, { recursive: true, force: true });
+});
+
 /** A folder for temporary files of its own, so that what is left behind can be seen; anyone may pass through it. */
 function place(): string {
   const folder = mkdtempSync(join(tmpdir(), 'shovel-demo-test-'));
   chmodSync(folder, 0o755);
+  places.push(folder);
   return folder;
 }
 
