@@ -13,7 +13,7 @@ import {
   triggerName,
   triggerOperations,
 } from './generated-names.js';
-import { type Patience, patiently } from './lock-patience.js';
+import { type Patience, runSteps, type Step } from './lock-patience.js';
 import type { TableDescription } from './table-description.js';
 
 export interface GroundOptions extends Patience {
@@ -24,15 +24,7 @@ export interface GroundOptions extends Patience {
 
 /** @throws RefusedError `table_busy` */
 export async function prepareGround(connection: PostgresConnection, options: GroundOptions): Promise<void> {
-  for (const step of await steps(connection, options)) {
-    await patiently(
-      connection,
-      async () => {
-        for (const statement of step.statements) await connection.script(statement);
-      },
-      { table: step.table, relids: step.relids, patience: options },
-    );
-  }
+  await runSteps(connection, await steps(connection, options), options);
 }
 
 /** The statements that prepareGround would run now, for --dry-run. */
@@ -41,12 +33,6 @@ export async function planGround(
   options: GroundOptions,
 ): Promise<readonly string[]> {
   return (await steps(connection, options)).flatMap((step) => step.statements);
-}
-
-interface Step {
-  readonly table: string;
-  readonly relids: readonly number[];
-  readonly statements: readonly string[];
 }
 
 async function steps(connection: PostgresConnection, options: GroundOptions): Promise<readonly Step[]> {

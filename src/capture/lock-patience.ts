@@ -7,6 +7,7 @@ import { RefusedError } from '../errors.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
 import { transaction } from '../postgres/transaction.js';
+import { systemClock } from '../runtime/clock.js';
 
 export interface Patience {
   readonly lockTimeoutMs: number;
@@ -29,8 +30,32 @@ function isConcurrentUpdate(error: PostgresError): boolean {
   return error.sqlstate === SQLSTATE.internal && /tuple concurrently/.test(error.message);
 }
 
+/** A short transaction of its own. `table` is for people; `relids` are those whose holders are named. */
+export interface Step {
+  readonly table: string;
+  readonly relids: readonly number[];
+  readonly statements: readonly string[];
+}
+
+/** One after another. @throws RefusedError `table_busy` */
+export async function runSteps(
+  connection: PostgresConnection,
+  steps: readonly Step[],
+  patience: Patience,
+): Promise<void> {
+  for (const { table, relids, statements } of steps) {
+    await patiently(
+      connection,
+      async () => {
+        for (const statement of statements) await connection.script(statement);
+      },
+      { table, relids, patience },
+    );
+  }
+}
+
 /** `table` is for people; `relids` are those whose holders are named. */
-export async function patiently<T>(
+async function patiently<T>(
   connection: PostgresConnection,
   work: (connection: PostgresConnection) => Promise<T>,
   { table, relids, patience }: { table: string; relids: readonly number[]; patience: Patience },
@@ -65,23 +90,9 @@ export async function patiently<T>(
         told = now;
         patience.waiting(`waiting for table ${table}, held by ${await holders(connection, relids)}`);
       }
-      await pause(patience.lockTimeoutMs * (1 + 4 * Math.random()), patience.signal);
+      await systemClock.sleep(patience.lockTimeoutMs * (1 + 4 * Math.random()), patience.signal);
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener(
-      'abort',
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
-  });
 }
 
 /** `pid 4711 (app, 12 s), prepared transaction "x"`: never a query's text. */

@@ -7,7 +7,7 @@ import type { PostgresConnection } from '../postgres/connect.js';
 import { type NodeNames, quoteIdentifier, readSql } from '../postgres/sql-files.js';
 import { readPartitions } from './catalog.js';
 import { functionNames, functionPattern } from './generated-names.js';
-import { type Patience, patiently } from './lock-patience.js';
+import { type Patience, runSteps, type Step } from './lock-patience.js';
 
 export interface RemovalOptions extends Patience {
   readonly names: NodeNames;
@@ -18,15 +18,7 @@ export interface RemovalOptions extends Patience {
 
 /** @throws RefusedError `table_busy` */
 export async function removeCapture(connection: PostgresConnection, options: RemovalOptions): Promise<void> {
-  for (const step of await steps(connection, options)) {
-    await patiently(
-      connection,
-      async () => {
-        for (const statement of step.statements) await connection.script(statement);
-      },
-      { table: step.table, relids: step.relids, patience: options },
-    );
-  }
+  await runSteps(connection, await steps(connection, options), options);
 }
 
 export async function planRemoval(
@@ -34,12 +26,6 @@ export async function planRemoval(
   options: RemovalOptions,
 ): Promise<readonly string[]> {
   return (await steps(connection, options)).flatMap((step) => step.statements);
-}
-
-interface Step {
-  readonly table: string;
-  readonly relids: readonly number[];
-  readonly statements: readonly string[];
 }
 
 async function steps(connection: PostgresConnection, options: RemovalOptions): Promise<readonly Step[]> {
