@@ -21,7 +21,8 @@ let file: string;
 
 beforeAll(async () => {
   await buildCli();
-  databases = await Promise.all([createTestDatabase(), createTestDatabase()]);
+  // Databases are taken in the order of their oids, so main is made first.
+  databases = [await createTestDatabase(), await createTestDatabase()];
   coordination = await createTestDatabase();
   connections = await Promise.all(
     databases.map(({ url }) => openConnection({ dsn: url, name: 'test', applicationName: 'test' })),
