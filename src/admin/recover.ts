@@ -23,8 +23,8 @@ import { sameDatabase } from './survey.js';
 import { World } from './world.js';
 
 /**
- * How long another administrator's change is waited for: longer than it takes a dead one's lease to run out (15 s, and
- * what a ZooKeeper rounds that up to).
+ * How long another administrator's change is waited for: longer than it takes a dead one's lease to run out (at most
+ * 20 s, and what a ZooKeeper rounds that up to).
  */
 const OTHERS_MS = 25_000;
 
@@ -65,7 +65,10 @@ export async function recoverIntents(
       }
       if (nowMs - toldMs > TELL_EVERY_MS) {
         toldMs = nowMs;
-        context.say(`waiting for ${intent.owner}, who is changing set ${intent.set}`);
+        const leftS = Math.ceil((OTHERS_MS - (nowMs - begunMs)) / 1_000);
+        context.say(
+          `waiting for ${intent.owner}, who is changing set ${intent.set} to version ${intent.to}: ${leftS} s more; if that process is gone, until its lease runs out`,
+        );
       }
       await context.clock.sleep(100, context.signal);
       context.signal.throwIfAborted();

@@ -3,8 +3,9 @@
  * nothing: an effect that throws is answered as failed, with its error. Nothing is tried again here.
  */
 import { UnreachableError } from '../errors.js';
-import type { Answer, Effect, Machine, NodeAction, NodeAnswer } from '../model/change-effects.js';
+import type { Answer, Effect, Machine, MultiLabel, NodeAction, NodeAnswer } from '../model/change-effects.js';
 import { decodeDocument, type SetDocument } from '../model/change-records.js';
+import type { PostgresConnection } from '../postgres/connect.js';
 import type { AdminContext } from './context.js';
 import { FenceError } from './node-fence.js';
 import {
@@ -32,7 +33,7 @@ const ACTIONS: Readonly<Record<NodeAction, (task: NodeTask) => Promise<NodeAnswe
 };
 
 /** What an interruption stops: once something is decided, or is being taken back, it goes on to its end. */
-const INTERRUPTIBLE: ReadonlySet<string> = new Set([
+const INTERRUPTIBLE: ReadonlySet<NodeAction | MultiLabel> = new Set<NodeAction | MultiLabel>([
   'begin',
   'open',
   'ground',
@@ -111,7 +112,7 @@ export class World {
     try {
       const node = intent.nodes.find((one) => one.database === database);
       if (!node) throw new TypeError(`the change of set ${intent.set} has no database ${database}`);
-      const connection = await this.#sessions.connection(node);
+      const connection = this.#watched(await this.#sessions.connection(node), `${action}.${database}`);
       const answer = await ACTIONS[action]({
         context: this.#context,
         connection,
@@ -128,6 +129,21 @@ export class World {
     }
   }
 
+  /** Failpoints around every commit within a step: what a step leaves half done must be as harmless. */
+  #watched(connection: PostgresConnection, step: string): PostgresConnection {
+    const { failpoint } = this.#context;
+    if (!failpoint) return connection;
+    return {
+      ...connection,
+      async script(text) {
+        if (text !== 'commit') return connection.script(text);
+        await failpoint(`${step}.commit.before`);
+        await connection.script(text);
+        await failpoint(`${step}.commit.after`);
+      },
+    };
+  }
+
   /** A change has one document, asked for at every step. */
   #decode(text: string): SetDocument {
     if (this.#document?.text !== text) {
@@ -137,7 +153,10 @@ export class World {
   }
 }
 
-/** Names of failpoints: `open.main`, `decide`; then `.before` or `.after`. Reads and pauses change nothing. */
+/**
+ * Names of failpoints: `open.main`, `decide`; then `.before` or `.after`, or `.commit.before` and `.commit.after` for
+ * each commit within. Reads and pauses change nothing.
+ */
 function nameOf(effect: Effect): string | undefined {
   if (effect.kind === 'node') return `${effect.action}.${effect.database}`;
   return effect.kind === 'multi' ? effect.label : undefined;

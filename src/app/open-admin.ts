@@ -17,9 +17,11 @@ export async function withAdmin<Result>(
 ): Promise<Result> {
   const { cluster, logger, lockTimeoutMs, signal, say } = settings;
   const coordinator = await openCoordinator(settings);
-  const failpoint = createFailpoint(settings.variables.SHOVEL_FAILPOINT, () =>
-    process.kill(process.pid, 'SIGKILL'),
-  );
+  const failpoint = createFailpoint(settings.variables.SHOVEL_FAILPOINT, {
+    kill: () => process.kill(process.pid, 'SIGKILL'),
+    pause: () => new Promise((resolve) => process.once('SIGCONT', () => resolve())),
+    tell: (line) => process.stderr.write(`${line}\n`),
+  });
   try {
     return await task({
       cluster,

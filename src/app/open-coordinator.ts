@@ -4,8 +4,8 @@ import type { ZooKeeperTlsFiles } from '../coordinator/coordinator-url.js';
 import { readPem } from './read-pem.js';
 import type { AppSettings } from './settings.js';
 
-/** After this long without a sign of a process its leases pass on. */
-const SESSION_TIMEOUT_MS = 15_000;
+/** Unless said otherwise. */
+const LEASE_TIME_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
@@ -13,7 +13,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
  * @throws UnreachableError `coordinator_unreachable`, ConfigurationError; the signal's reason
  */
 export async function openCoordinator(
-  settings: Pick<AppSettings, 'coordinator' | 'logger' | 'signal'>,
+  settings: Pick<AppSettings, 'coordinator' | 'leaseTimeMs' | 'logger' | 'signal'>,
 ): Promise<Coordinator> {
   const { signal } = settings;
   const coordinator = await createCoordinator(settings);
@@ -34,14 +34,14 @@ export async function openCoordinator(
 }
 
 async function createCoordinator(
-  settings: Pick<AppSettings, 'coordinator' | 'logger'>,
+  settings: Pick<AppSettings, 'coordinator' | 'leaseTimeMs' | 'logger'>,
 ): Promise<Coordinator> {
-  const { coordinator: address, logger } = settings;
+  const { coordinator: address, leaseTimeMs = LEASE_TIME_MS, logger } = settings;
   if (address.kind === 'postgres') {
     const { createPostgresCoordinator } = await import('../coordinator/postgres/postgres-coordinator.js');
     return createPostgresCoordinator({
       dsn: address.dsn,
-      leaseTimeMs: SESSION_TIMEOUT_MS,
+      leaseTimeMs,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       logger,
     });
@@ -49,7 +49,7 @@ async function createCoordinator(
   const { createZooKeeperCoordinator } = await import('../coordinator/zookeeper/zookeeper-coordinator.js');
   return createZooKeeperCoordinator({
     hosts: address.hosts,
-    sessionTimeoutMs: SESSION_TIMEOUT_MS,
+    sessionTimeoutMs: leaseTimeMs,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     ...(address.auth === undefined ? {} : { auth: address.auth }),
     ...(address.tls === undefined ? {} : { tls: await readTls(address.tls) }),

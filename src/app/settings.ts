@@ -10,6 +10,8 @@ export interface AppSettings {
   readonly coordinator: CoordinatorAddress;
   /** How long a statement of ours waits for a lock. */
   readonly lockTimeoutMs: number;
+  /** After so long without a sign of this process its leases pass on, ms. Default 15,000. */
+  readonly leaseTimeMs?: number;
   /** What `${NAME}` in set files stands for. */
   readonly variables: Variables;
   readonly logger: Logger;

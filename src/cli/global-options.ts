@@ -19,6 +19,8 @@ export interface GlobalOptions {
   readonly logFormat: 'pretty' | 'json' | undefined;
   readonly sentryDsn: string | undefined;
   readonly lockTimeoutMs: number;
+  /** Undefined: the command's own default. */
+  readonly leaseTimeMs: number | undefined;
   readonly json: boolean;
 }
 
@@ -60,6 +62,13 @@ export function addGlobalOptions(program: Command): void {
         `${DEFAULT_LOCK_TIMEOUT_MS}ms`,
       ),
     )
+    .addOption(
+      option(
+        '--lease-time <duration>',
+        'others take over after so long without a sign of this process',
+        oneLeaseTime,
+      ).default(undefined, '15s for relays, else 6s'),
+    )
     .addOption(new Option('--json', 'one JSON document on standard output'));
 }
 
@@ -72,6 +81,7 @@ export function globalOptions(values: OptionValues): GlobalOptions {
     logFormat: LOG_FORMATS.find((format) => format === values.text('log-format')),
     sentryDsn: values.text('sentry-dsn'),
     lockTimeoutMs: parseDuration(values.text('lock-timeout') ?? '') ?? DEFAULT_LOCK_TIMEOUT_MS,
+    leaseTimeMs: parseDuration(values.text('lease-time') ?? ''),
     json: values.flag('json'),
   };
 }
@@ -112,4 +122,11 @@ function oneName(text: string): string {
 function oneDuration(text: string): string {
   if (parseDuration(text) !== undefined) return text;
   throw new InvalidArgumentError(`Write ${DURATION_RULE}.`);
+}
+
+/** Shorter ones pass on while a busy machine still works; others wait for a dead process no longer than 25 s. */
+function oneLeaseTime(text: string): string {
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms >= 1_000 && ms <= 20_000) return text;
+  throw new InvalidArgumentError('Write a duration from 1s to 20s.');
 }

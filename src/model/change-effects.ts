@@ -37,23 +37,28 @@ export type StoreAnswer =
  *          set has a later version there by now; needs then that no other row of the set is open
  * forget   deletes the rows of the change and of the fence
  */
-export type NodeAction =
-  | 'open'
-  | 'ground'
-  | 'prepare'
-  | 'commit'
-  | 'apply'
-  | 'abort'
-  | 'takeover'
-  | 'unground'
-  | 'clean'
-  | 'forget';
+export const NODE_ACTIONS = [
+  'open',
+  'ground',
+  'prepare',
+  'commit',
+  'apply',
+  'abort',
+  'takeover',
+  'unground',
+  'clean',
+  'forget',
+] as const;
+export type NodeAction = (typeof NODE_ACTIONS)[number];
+
+/** What a multi is for: the name of the step for people and failpoints. */
+export const MULTI_LABELS = ['begin', 'announce', 'decide', 'abort', 'remove'] as const;
+export type MultiLabel = (typeof MULTI_LABELS)[number];
 
 export type Effect =
   | { readonly kind: 'sync' }
   | { readonly kind: 'read'; readonly path: string }
-  /** `label` names the step for people and failpoints: begin, announce, decide, abort, remove. */
-  | { readonly kind: 'multi'; readonly label: string; readonly operations: readonly StoreOperation[] }
+  | { readonly kind: 'multi'; readonly label: MultiLabel; readonly operations: readonly StoreOperation[] }
   /** Waits a moment before something is tried again; `attempt` from 1. */
   | { readonly kind: 'pause'; readonly attempt: number }
   | {
@@ -104,7 +109,7 @@ function mismatch(asked: string, answered: string): TypeError {
   return new TypeError(`asked for ${asked}, answered with ${answered}`);
 }
 
-export function* multi(label: string, operations: readonly StoreOperation[]): Machine<ResultOf<'multi'>> {
+export function* multi(label: MultiLabel, operations: readonly StoreOperation[]): Machine<ResultOf<'multi'>> {
   const answer = yield { kind: 'multi', label, operations };
   if (answer.kind !== 'multi') throw mismatch('multi', answer.kind);
   return answer.result;

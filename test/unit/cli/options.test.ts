@@ -102,9 +102,12 @@ describe('options', () => {
       logFormat: undefined,
       sentryDsn: undefined,
       lockTimeoutMs: 40,
+      leaseTimeMs: undefined,
       json: false,
     });
     expect(globals(['--lock-timeout', '1.5s']).lockTimeoutMs).toBe(1500);
+    expect(globals(['--lease-time', '2s']).leaseTimeMs).toBe(2000);
+    expect(usageError(() => globals(['--lease-time', '1m'])).message).toContain('from 1s to 20s');
   });
 });
 
