@@ -37,7 +37,7 @@ export type StoreAnswer =
  *          set has a later version there by now; needs then that no other row of the set is open
  * forget   deletes the rows of the change and of the fence
  */
-export const NODE_ACTIONS = [
+const NODE_ACTIONS = [
   'open',
   'ground',
   'prepare',
@@ -52,7 +52,7 @@ export const NODE_ACTIONS = [
 export type NodeAction = (typeof NODE_ACTIONS)[number];
 
 /** What a multi is for: the name of the step for people and failpoints. */
-export const MULTI_LABELS = ['begin', 'announce', 'decide', 'abort', 'remove'] as const;
+const MULTI_LABELS = ['begin', 'announce', 'decide', 'abort', 'remove'] as const;
 export type MultiLabel = (typeof MULTI_LABELS)[number];
 
 export type Effect =
