@@ -213,17 +213,23 @@ export async function readUniqueIndexes(
   }));
 }
 
-/** Every partition below each root, in oid order: the order in which locks are taken. */
+/**
+ * Every partition below each root, in oid order: the order in which locks are taken. Asks the catalog alone, where
+ * pg_partition_tree would lock each partition until the last one is free.
+ */
 export async function readPartitions(
   connection: PostgresConnection,
   roots: readonly number[],
 ): Promise<readonly { root: number; relid: number; schema: string; table: string }[]> {
   const rows = await connection.query(
-    `select r.root, c.oid, n.nspname, c.relname
-     from (select (json_array_elements_text($1::json))::oid as root) r
-     cross join lateral pg_partition_tree(r.root::regclass) t
-     join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace
-     where t.relid <> r.root order by c.oid`,
+    `with recursive below (root, relid) as (
+       select r.root, r.root from (select (json_array_elements_text($1::json))::oid as root) r
+     union all
+       select b.root, i.inhrelid from below b join pg_inherits i on i.inhparent = b.relid and not i.inhdetachpending
+     )
+     select b.root, c.oid, n.nspname, c.relname
+     from below b join pg_class c on c.oid = b.relid join pg_namespace n on n.oid = c.relnamespace
+     where b.relid <> b.root order by c.oid`,
     [JSON.stringify(roots.map(String))],
   );
   return rows.map((row) => ({

@@ -1,7 +1,8 @@
 /**
  * Prepares the ground for a version: the set's log, functions that do nothing, and triggers that call them. Runs
- * before anything is decided, in short transactions of one table each, and harms nobody if it is abandoned. What is
- * there already, in the right form, is left alone: no lock is taken on a table whose triggers stand.
+ * before anything is decided, in short transactions, and harms nobody if it is abandoned. What is there already, in the
+ * right form, is left alone: no lock is taken on a table whose triggers stand. A transaction locks one table; of a
+ * partition tree it makes one trigger.
  */
 import type { PostgresConnection } from '../postgres/connect.js';
 import { type NodeNames, quoteIdentifier, readSql } from '../postgres/sql-files.js';
@@ -13,7 +14,7 @@ import {
   triggerName,
   triggerOperations,
 } from './generated-names.js';
-import { type Patience, runSteps, type Step } from './lock-patience.js';
+import { lockTree, type Patience, runSteps, type Step } from './lock-patience.js';
 import type { TableDescription } from './table-description.js';
 
 export interface GroundOptions extends Patience {
@@ -42,18 +43,8 @@ async function steps(connection: PostgresConnection, options: GroundOptions): Pr
   }
   const functions = await existingFunctions(connection, options);
   const triggers = await existingTriggers(connection, options);
-  for (const table of options.tables) {
-    const statements = [
-      ...stubStatements(table, { functions, options }),
-      ...triggerStatements(table, { triggers, options }),
-    ];
-    if (statements.length === 0) continue;
-    found.push({
-      table: `${table.captured.schema}.${table.captured.table}`,
-      relids: [table.relid, ...table.partitions.map((partition) => partition.relid)],
-      statements,
-    });
-  }
+  found.push(...stubSteps(functions, options));
+  for (const table of options.tables) found.push(...triggerSteps(table, { triggers, options }));
   return found;
 }
 
@@ -106,22 +97,30 @@ async function existingFunctions(
   return new Set(rows.map((row) => row.proname ?? ''));
 }
 
-function stubStatements(
-  table: TableDescription,
-  { functions, options }: { functions: ReadonlySet<string>; options: GroundOptions },
-): readonly string[] {
-  const missing = functionNames(table.captured).filter((name) => !functions.has(name));
-  if (missing.length === 0) return [];
-  return [
-    `set local role ${quoteIdentifier(options.names.owner)}`,
-    ...missing.map((name) => stubFunction(name, options.names)),
-    ...handOver(
-      options.names,
-      missing.map((name) => `${quoteIdentifier(name)}()`),
-    ),
-    'reset role',
-  ];
+/** Apart from the triggers, so that no table is held while they are made. */
+function stubSteps(functions: ReadonlySet<string>, { names, set, tables }: GroundOptions): readonly Step[] {
+  const missing = tables
+    .flatMap((table) => functionNames(table.captured))
+    .filter((name) => !functions.has(name));
+  const found: Step[] = [];
+  for (let i = 0; i < missing.length; i += STUBS_AT_ONCE) {
+    const some = missing.slice(i, i + STUBS_AT_ONCE);
+    const statements = [
+      `set local role ${quoteIdentifier(names.owner)}`,
+      ...some.map((name) => stubFunction(name, names)),
+      ...handOver(
+        names,
+        some.map((name) => `${quoteIdentifier(name)}()`),
+      ),
+      'reset role',
+    ];
+    found.push({ table: `functions of set ${set}`, relids: [], statements });
+  }
+  return found;
 }
+
+/** Few enough for the server's table of locks, many enough to be quick with a thousand tables. */
+const STUBS_AT_ONCE = 100;
 
 interface ExistingTrigger {
   readonly functionName: string;
@@ -149,43 +148,80 @@ async function existingTriggers(
   );
 }
 
-/** A table's locks are taken first, in oid order over its partitions, each tried for no longer than lock_timeout. */
-function triggerStatements(
+interface Place {
+  readonly relid: number;
+  readonly schema: string;
+  readonly table: string;
+}
+
+const on = ({ schema, table }: Place) => `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
+
+/**
+ * All triggers of an ordinary table at once. Those of a partition tree one by one: a row trigger is cloned to each
+ * partition, and writers wait while that is done; triggers on TRUNCATE are not cloned, and need one partition each.
+ */
+function triggerSteps(
   table: TableDescription,
   { triggers, options }: { triggers: ReadonlyMap<string, ExistingTrigger>; options: GroundOptions },
-): readonly string[] {
+): readonly Step[] {
   const root = { relid: table.relid, schema: table.captured.schema, table: table.captured.table };
-  const enabled = table.replicated ? 'A' : 'O';
-  const statements: string[] = [];
-  for (const operation of triggerOperations(table.captured)) {
-    const trigger = triggerName(
-      { schema: options.names.schema, set: options.set, base: table.captured.base },
-      operation,
+  const missing = (operation: TriggerOperation, place: Place) =>
+    triggerStatements(operation, { place, table, triggers, options });
+  const step = (places: readonly Place[], statements: readonly string[]): readonly Step[] => {
+    const [first, ...others] = places;
+    if (first === undefined || statements.length === 0) return [];
+    return [
+      {
+        table: `${first.schema}.${first.table}`,
+        relids: places.map((place) => place.relid),
+        statements: [...lockTree(on(first), others.map(on), 'share row exclusive'), ...statements],
+      },
+    ];
+  };
+  const operations = triggerOperations(table.captured);
+  if (!table.captured.partitioned) {
+    return step(
+      [root],
+      operations.flatMap((operation) => missing(operation, root)),
     );
-    const calls = functionName(table.captured.base, operation);
-    // Row triggers of a partitioned table are cloned to its partitions; those on TRUNCATE are not.
-    const places = operation === 't' ? [root, ...table.partitions] : [root];
-    for (const place of places) {
-      const there = triggers.get(triggerKey(place.relid, trigger));
-      const on = `${quoteIdentifier(place.schema)}.${quoteIdentifier(place.table)}`;
-      const name = quoteIdentifier(trigger);
-      if (there?.functionName !== calls) {
-        statements.push(
-          `create or replace trigger ${name} after ${EVENT[operation]} on ${on} ${LEVEL[operation]} execute function ${quoteIdentifier(options.names.schema)}.${quoteIdentifier(calls)}()`,
-        );
-      }
-      if (there?.functionName !== calls ? enabled !== 'O' : there.enabled !== enabled) {
-        statements.push(`alter table ${on} enable ${enabled === 'A' ? 'always ' : ''}trigger ${name}`);
-      }
-    }
   }
-  if (statements.length === 0) return [];
-  const locked = [root, ...table.partitions].toSorted((a, b) => a.relid - b.relid);
-  const list = locked.map((one) => `${quoteIdentifier(one.schema)}.${quoteIdentifier(one.table)}`);
-  const only = locked.length > 1 ? ' nowait' : '';
+  return operations.flatMap((operation) =>
+    operation === 't'
+      ? [root, ...table.partitions].flatMap((place) => step([place], missing(operation, place)))
+      : step([root, ...table.partitions], missing(operation, root)),
+  );
+}
+
+function triggerStatements(
+  operation: TriggerOperation,
+  {
+    place,
+    table,
+    triggers,
+    options,
+  }: {
+    place: Place;
+    table: TableDescription;
+    triggers: ReadonlyMap<string, ExistingTrigger>;
+    options: GroundOptions;
+  },
+): readonly string[] {
+  const { names, set } = options;
+  const trigger = triggerName({ schema: names.schema, set, base: table.captured.base }, operation);
+  const calls = functionName(table.captured.base, operation);
+  const enabled = table.replicated ? 'A' : 'O';
+  const there = triggers.get(triggerKey(place.relid, trigger));
+  const name = quoteIdentifier(trigger);
+  const stands = there?.functionName === calls;
   return [
-    `lock table ${list.map((one) => `only ${one}`).join(', ')} in share row exclusive mode${only}`,
-    ...statements,
+    ...(stands
+      ? []
+      : [
+          `create or replace trigger ${name} after ${EVENT[operation]} on ${on(place)} ${LEVEL[operation]} execute function ${quoteIdentifier(names.schema)}.${quoteIdentifier(calls)}()`,
+        ]),
+    ...((stands ? there.enabled : 'O') === enabled
+      ? []
+      : [`alter table ${on(place)} enable ${enabled === 'A' ? 'always ' : ''}trigger ${name}`]),
   ];
 }
 

@@ -96,6 +96,13 @@ interface Captured {
   readonly bodies: ReadonlyMap<string, string>;
 }
 
+/** Table `c` and every partition below it; pg_partition_tree would lock each until the last one is free. */
+const TREE = `with recursive below (relid) as (
+  select c.oid
+union all
+  select i.inhrelid from below b join pg_inherits i on i.inhparent = b.relid and not i.inhdetachpending
+) select b.relid from below b`;
+
 async function readCaptured(
   connection: PostgresConnection,
   { names, set, version }: InspectOptions,
@@ -106,11 +113,11 @@ async function readCaptured(
        ((n.nspname, c.relname) is distinct from (t.schema_name::name, t.table_name::name))::text as renamed,
        (select json_agg(json_build_object('relid', p.oid::int8, 'on', format('%I.%I', pn.nspname, p.relname), 'partition', p.oid <> c.oid) order by p.oid)
         from pg_class p join pg_namespace pn on pn.oid = p.relnamespace
-        where p.oid = c.oid or c.relkind = 'p' and p.oid in (select x.relid from pg_partition_tree(c.oid::regclass) x)) as places,
+        where p.oid = c.oid or c.relkind = 'p' and p.oid in (${TREE})) as places,
        (select json_agg(json_build_object('relid', g.tgrelid::int8, 'on', g.tgrelid::regclass::text, 'name', g.tgname, 'enabled', g.tgenabled))
         from pg_trigger g join pg_proc f on f.oid = g.tgfoid
         where f.pronamespace = $3::regnamespace and f.proname like (t.definition::json ->> 'base') || '\\_%'
-          and (g.tgrelid = c.oid or c.relkind = 'p' and g.tgrelid in (select x.relid from pg_partition_tree(c.oid::regclass) x))) as triggers,
+          and (g.tgrelid = c.oid or c.relkind = 'p' and g.tgrelid in (${TREE}))) as triggers,
        (select json_object_agg(f.proname, f.prosrc) from pg_proc f
         where f.pronamespace = $3::regnamespace and f.proname like (t.definition::json ->> 'base') || '\\_%') as bodies
      from ${schema}.captured_table t left join pg_class c on c.oid = t.relid left join pg_namespace n on n.oid = c.relnamespace

@@ -1,12 +1,15 @@
 /**
  * Tries a short transaction again and again until it gets its locks, each try waiting for them no longer than the
- * session's lock_timeout: an application that queues behind us waits no longer than that. Between the tries it stays
- * away for a random while. Gives up with the names of those who hold the table.
+ * lock timeout: an application that queues behind us waits no longer than one try. Between the tries it stays away for a
+ * random while. Gives up with the names of those who hold the table.
+ *
+ * Maintained invariant: from the moment when a try asks for its first lock, its length is the server's work alone. All
+ * of it, the commit included, is one message, so neither the network nor the fate of this process makes it longer; and
+ * the commit does not wait for the disk or for a standby (see `attempt`).
  */
 import { RefusedError } from '../errors.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
-import { transaction } from '../postgres/transaction.js';
 import { systemClock } from '../runtime/clock.js';
 
 export interface Patience {
@@ -37,40 +40,35 @@ export interface Step {
   readonly statements: readonly string[];
 }
 
+/**
+ * Statements that lock a table, or a partition tree. The root is waited for, while we hold nothing; once it is ours,
+ * writes through it have drained, and the partitions are tried without waiting: a try waits at one place alone, and in
+ * no circle. Names are quoted.
+ */
+export function lockTree(root: string, partitions: readonly string[], mode: string): readonly string[] {
+  const waited = `lock table only ${root} in ${mode} mode`;
+  if (partitions.length === 0) return [waited];
+  return [waited, `lock table ${partitions.map((one) => `only ${one}`).join(', ')} in ${mode} mode nowait`];
+}
+
 /** One after another. @throws RefusedError `table_busy` */
 export async function runSteps(
   connection: PostgresConnection,
   steps: readonly Step[],
   patience: Patience,
 ): Promise<void> {
-  for (const { table, relids, statements } of steps) {
-    await patiently(
-      connection,
-      async () => {
-        for (const statement of statements) await connection.script(statement);
-      },
-      { table, relids, patience },
-    );
-  }
+  for (const step of steps) await patiently(connection, step, patience);
 }
 
-/** `table` is for people; `relids` are those whose holders are named. */
-async function patiently<T>(
-  connection: PostgresConnection,
-  work: (connection: PostgresConnection) => Promise<T>,
-  { table, relids, patience }: { table: string; relids: readonly number[]; patience: Patience },
-): Promise<T> {
+async function patiently(connection: PostgresConnection, step: Step, patience: Patience): Promise<void> {
+  const { table, relids } = step;
   const begun = performance.now();
   let told = begun;
   for (;;) {
     patience.signal?.throwIfAborted();
     try {
-      return await transaction(connection, async () => {
-        await connection.query(`select pg_catalog.set_config('lock_timeout', $1, true)`, [
-          `${patience.lockTimeoutMs}ms`,
-        ]);
-        return await work(connection);
-      });
+      await attempt(connection, step, patience);
+      return;
     } catch (error) {
       if (!(error instanceof PostgresError) || !(RETRY.has(error.sqlstate) || isConcurrentUpdate(error))) {
         throw error;
@@ -92,6 +90,27 @@ async function patiently<T>(
       }
       await systemClock.sleep(patience.lockTimeoutMs * (1 + 4 * Math.random()), patience.signal);
     }
+  }
+}
+
+/**
+ * `begin` goes alone, because connections may take a fence with it; it holds nothing of the application's. The commit
+ * is not waited for: what comes after it in any change (a prepared version, the end of its intent) is waited for, and
+ * takes this along; lost without it, a trigger more or less that calls a function which does nothing harms nobody.
+ */
+async function attempt(
+  connection: PostgresConnection,
+  { statements }: Step,
+  { lockTimeoutMs }: Patience,
+): Promise<void> {
+  await connection.script('begin');
+  try {
+    const settings = [`set local lock_timeout = '${lockTimeoutMs}ms'`, 'set local synchronous_commit = off'];
+    await connection.script([...settings, ...statements, 'commit'].join('\n;\n'));
+  } catch (error) {
+    // The first error is the one to tell; a rollback that fails as well means that the connection is gone.
+    await connection.script('rollback').catch(() => undefined);
+    throw error;
   }
 }
 

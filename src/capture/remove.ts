@@ -1,13 +1,14 @@
 /**
- * Takes capture away from tables that a set has no longer: triggers one table per transaction, then their functions,
- * and with the last table the log itself. Comes after the decision, so a table that is busy now can be done later.
+ * Takes capture away from tables that a set has no longer: triggers one table per transaction, those of a partition tree
+ * one by one, then their functions, and with the last table the log itself. Comes after the decision, so a table that is
+ * busy now can be done later.
  */
 import type { CapturedTable } from '../model/captured-table.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { type NodeNames, quoteIdentifier, readSql } from '../postgres/sql-files.js';
 import { readPartitions } from './catalog.js';
 import { functionNames, functionPattern } from './generated-names.js';
-import { type Patience, runSteps, type Step } from './lock-patience.js';
+import { lockTree, type Patience, runSteps, type Step } from './lock-patience.js';
 
 export interface RemovalOptions extends Patience {
   readonly names: NodeNames;
@@ -32,7 +33,8 @@ async function steps(connection: PostgresConnection, options: RemovalOptions): P
   const { names, set } = options;
   const kept = new Set(options.keep.flatMap(functionNames));
   const rows = await connection.query(
-    `select t.tgrelid, n.nspname, c.relname, c.relkind, t.tgname, p.proname from pg_catalog.pg_trigger t
+    `select t.tgrelid, n.nspname, c.relname, c.relkind, t.tgname, p.proname,
+       t.tgtype & 1 = 1 as cloned from pg_catalog.pg_trigger t
      join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace f on f.oid = p.pronamespace
      where f.nspname = $1 and p.proname ~ $2 and t.tgparentid = 0
@@ -44,39 +46,28 @@ async function steps(connection: PostgresConnection, options: RemovalOptions): P
   for (const partition of await readPartitions(connection, [...roots])) {
     partitionsOf.set(partition.root, [...(partitionsOf.get(partition.root) ?? []), partition]);
   }
-  const found = new Map<number, { table: string; relids: number[]; statements: string[] }>();
+  const found = new Map<string, { table: string; relids: number[]; statements: string[] }>();
   for (const row of rows) {
     if (kept.has(row.proname ?? '')) continue;
     const relid = Number(row.tgrelid);
     const on = `${quoteIdentifier(row.nspname ?? '')}.${quoteIdentifier(row.relname ?? '')}`;
-    const partitions = partitionsOf.get(relid) ?? [];
-    const step = found.get(relid) ?? {
+    // The root's row triggers have clones, which go with them; its own on TRUNCATE concerns it alone.
+    const partitions = row.cloned === 't' ? (partitionsOf.get(relid) ?? []) : [];
+    const one = row.relkind === 'p' ? `${relid} ${row.tgname}` : String(relid);
+    const step = found.get(one) ?? {
       table: `${row.nspname}.${row.relname}`,
       relids: [relid, ...partitions.map((partition) => partition.relid)],
-      statements: lockTree(on, partitions),
+      statements: [...lockTree(on, partitions.map(quoted), 'access exclusive')],
     };
     step.statements.push(`drop trigger if exists ${quoteIdentifier(row.tgname ?? '')} on ${on}`);
-    found.set(relid, step);
+    found.set(one, step);
   }
   const last = await lastStep(connection, options);
   return last.statements.length === 0 ? [...found.values()] : [...found.values(), last];
 }
 
-/**
- * Dropping a root's trigger takes every partition. The root is waited for, while we hold nothing; once it is ours the
- * partitions are tried without waiting, so that nobody waits behind us for more than one attempt.
- */
-function lockTree(
-  root: string,
-  partitions: readonly { readonly schema: string; readonly table: string }[],
-): string[] {
-  if (partitions.length === 0) return [];
-  const below = partitions.map((one) => `only ${quoteIdentifier(one.schema)}.${quoteIdentifier(one.table)}`);
-  return [
-    `lock table only ${root} in access exclusive mode`,
-    `lock table ${below.join(', ')} in access exclusive mode nowait`,
-  ];
-}
+const quoted = ({ schema, table }: { readonly schema: string; readonly table: string }) =>
+  `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
 
 async function lastStep(connection: PostgresConnection, options: RemovalOptions): Promise<Step> {
   const { names, set } = options;
@@ -93,7 +84,12 @@ async function lastStep(connection: PostgresConnection, options: RemovalOptions)
     .map((name) => `drop function if exists ${schema}.${quoteIdentifier(name)}()`);
   const whole = options.keep.length === 0;
   const statements = whole
-    ? [...functions, await positions(connection, options), await readSql('sql/set/drop_log.sql', names, set)]
+    ? [
+        ...functions,
+        ...(await lockLog(connection, options)),
+        await positions(connection, options),
+        await readSql('sql/set/drop_log.sql', names, set),
+      ]
     : functions;
   return {
     table: `log of set ${set}`,
@@ -103,6 +99,21 @@ async function lastStep(connection: PostgresConnection, options: RemovalOptions)
         ? []
         : [`set local role ${quoteIdentifier(names.owner)}`, ...statements, 'reset role'],
   };
+}
+
+/** All of it or none, so that whoever reads the log for monitoring does not wait for us while we wait for another. */
+async function lockLog(
+  connection: PostgresConnection,
+  { names, set }: RemovalOptions,
+): Promise<readonly string[]> {
+  const rows = await connection.query(
+    `select pg_catalog.format('%I.%I', n.nspname, c.relname) as name
+     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and c.relkind in ('r', 'v') and c.relname ~ $2 order by c.relkind desc, c.oid`,
+    [names.schema, `^(log|ticket|order|segment)_${set}(_[0-9])?$`],
+  );
+  if (rows.length === 0) return [];
+  return [`lock table ${rows.map((row) => row.name).join(', ')} in access exclusive mode nowait`];
 }
 
 async function positions(connection: PostgresConnection, { names, set }: RemovalOptions): Promise<string> {
