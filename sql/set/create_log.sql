@@ -12,6 +12,10 @@ create sequence @schema@.switch_@set@ as bigint minvalue 0 start 0;
 select pg_catalog.setval('@schema@.switch_@set@', 0);
 comment on sequence @schema@.switch_@set@ is 'Read by the capture functions of set @set@: segment + 4 * notify + 8 * suspended.';
 
+create sequence @schema@.bell_@set@ as bigint minvalue 0 start 0;
+select pg_catalog.setval('@schema@.bell_@set@', 0);
+comment on sequence @schema@.bell_@set@ is 'Read by the capture functions of set @set@ while the switch says notify: 1 if nobody has notified since an idle relay asked for it.';
+
 create table @schema@.log_@set@_0 (
   seq   bigint      not null default pg_catalog.nextval('@schema@.seq_@set@'),
   xid   xid8        not null default pg_catalog.pg_current_xact_id(),
@@ -92,5 +96,6 @@ insert into @schema@.segment_@set@ (segment) values (0), (1), (2);
 grant insert on @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2 to @capture@;
 grant usage on sequence @schema@.seq_@set@ to @capture@;
 grant select on sequence @schema@.switch_@set@ to @capture@;
+grant select, update on sequence @schema@.bell_@set@ to @capture@;
 
 insert into @schema@.set_head (set_name) values ('@set@') on conflict do nothing;

@@ -5,7 +5,7 @@
 --                                ticket's own if none)
 --             p_mark_floor, p_mark_xid  a mark made before this call, in a transaction that has ended
 -- Returns:    the ticket's row, or no row when there is nothing to publish
--- Raises:     SHV26 another relay has taken over; SHV25 the snapshot would run backwards
+-- Raises:     SHV26 another relay has taken over; SHV25 the snapshot would run backwards; SHV27 capture is suspended
 -- Locks:      the set's head row, so that draws happen one after another and an epoch can't change meanwhile
 -- Order:      where nested writes were logged out of order the ticket is marked nested, and is not to be published
 --             before its order is stored (order_@set@)
@@ -15,6 +15,7 @@ create or replace function @schema@.draw_@set@(
   returns setof @schema@.ticket_@set@_0 language plpgsql volatile as $shovel$
 declare
   v_epoch    bigint;
+  v_suspended integer;
   v_last     @schema@.ticket_@set@_0;
   v_new      @schema@.ticket_@set@_0;
   v_ceiling  bigint;
@@ -28,11 +29,15 @@ begin
   if pg_catalog.current_setting('synchronous_commit') in ('off', 'local') then
     perform pg_catalog.set_config('synchronous_commit', 'on', true);
   end if;
-  select h.epoch into v_epoch from @schema@.set_head h where h.set_name = '@set@' for update;
+  select h.epoch, h.suspended_incarnation into v_epoch, v_suspended
+    from @schema@.set_head h where h.set_name = '@set@' for update;
   if v_epoch is distinct from p_epoch then
     raise exception using errcode = 'SHV26',
       message = 'another relay has taken over set @set@',
       detail = pg_catalog.format('epoch here %s, in the database %s', p_epoch, v_epoch);
+  end if;
+  if v_suspended >= (select r.incarnation from @schema@.replication_set r where r.set_name = '@set@') then
+    raise exception using errcode = 'SHV27', message = 'capture of set @set@ is suspended';
   end if;
 
   select t.* into v_last from @schema@.ticket_@set@ t order by t.ticket desc limit 1;

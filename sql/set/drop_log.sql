@@ -6,11 +6,16 @@ drop function if exists @schema@.window_floor_@set@(pg_snapshot, bigint, pg_snap
 drop function if exists @schema@.nested_@set@(pg_snapshot, pg_snapshot, bigint, bigint);
 drop function if exists @schema@.store_order_@set@(bigint, bigint[], bigint[]);
 drop function if exists @schema@.note_metadata_@set@();
+drop function if exists @schema@.ring_@set@(bigint);
+drop function if exists @schema@.arm_@set@(bigint);
+drop function if exists @schema@.turn_@set@(bigint, bigint, bigint);
+drop function if exists @schema@.suspend_@set@(bigint, text);
+drop function if exists @schema@.resume_@set@();
 drop view if exists @schema@.log_@set@, @schema@.ticket_@set@, @schema@.order_@set@;
 drop table if exists @schema@.log_@set@_0, @schema@.log_@set@_1, @schema@.log_@set@_2,
   @schema@.ticket_@set@_0, @schema@.ticket_@set@_1, @schema@.ticket_@set@_2,
   @schema@.order_@set@_0, @schema@.order_@set@_1, @schema@.order_@set@_2, @schema@.segment_@set@;
-drop sequence if exists @schema@.seq_@set@, @schema@.switch_@set@;
+drop sequence if exists @schema@.seq_@set@, @schema@.switch_@set@, @schema@.bell_@set@;
 delete from @schema@.captured_table where set_name = '@set@';
 delete from @schema@.stream where set_name = '@set@';
 delete from @schema@.set_head where set_name = '@set@';

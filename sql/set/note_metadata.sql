@@ -9,13 +9,18 @@ create or replace function @schema@.note_metadata_@set@() returns pg_catalog.int
 declare
   context constant text := current_setting('shovel.metadata', true);
   noted   constant text := coalesce(current_setting('shovel.noted_@set@', true), '');
+  switch  constant int8 := pg_sequence_last_value('@schema@.switch_@set@');
   number  int8;
 begin
   if substr(noted, strpos(noted, ':') + 1) = context and noted ~ '^[0-9]{1,18}:' then
     return split_part(noted, ':', 1)::int8;
   end if;
+  -- 8 and above while capture is suspended; 4 asks for a bell, which the capture function rings.
+  if switch >= 8 then
+    return null;
+  end if;
   number := nextval('@schema@.seq_@set@');
-  case pg_sequence_last_value('@schema@.switch_@set@')
+  case switch & 3
     when 0 then insert into @schema@.log_@set@_0 (seq, rel, ver, op, new) values (number, 0, 0, 'M', context);
     when 1 then insert into @schema@.log_@set@_1 (seq, rel, ver, op, new) values (number, 0, 0, 'M', context);
     when 2 then insert into @schema@.log_@set@_2 (seq, rel, ver, op, new) values (number, 0, 0, 'M', context);

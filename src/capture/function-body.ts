@@ -1,7 +1,7 @@
 /** Renders the capture function of one table and operation; what it does with rows is in row-body and statement-body. */
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { functionName, type TriggerOperation } from './generated-names.js';
-import { type FunctionOptions, insert, metadata, rowBody, segment } from './row-body.js';
+import { chooseSegment, type FunctionOptions, insert, metadata, rowBody } from './row-body.js';
 import { statementBody } from './statement-body.js';
 import type { TableDescription } from './table-description.js';
 
@@ -42,7 +42,7 @@ function truncateBody(options: FunctionOptions): string {
   c_ pg_catalog.int8;
 begin
 ${metadata(options)}
-  w_ := ${segment(options)};
+${chooseSegment(options)}
 ${insert(options, { op: "'T'", leaf: 'TG_RELID', meta: 'c_' })}
   return null;
 end`;

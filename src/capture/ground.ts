@@ -56,14 +56,24 @@ async function logExists(connection: PostgresConnection, { names, set }: GroundO
 }
 
 async function logStatements({ names, set }: GroundOptions): Promise<readonly string[]> {
-  const files = ['create_log', 'window', 'peek', 'nested', 'store_order', 'draw'];
+  const files = [
+    'create_log',
+    'window',
+    'peek',
+    'nested',
+    'store_order',
+    'draw',
+    'turn',
+    'doorbell',
+    'suspend',
+  ];
   const sql = await Promise.all(files.map((file) => readSql(`sql/set/${file}.sql`, names, set)));
   const note = await readSql('sql/set/note_metadata.sql', names, set);
   return [
     `set local role ${quoteIdentifier(names.owner)}`,
     ...sql,
     note,
-    ...handOver(names, [`note_metadata_${set}()`]),
+    ...handOver(names, [`note_metadata_${set}()`, `ring_${set}(bigint)`]),
     'reset role',
   ];
 }

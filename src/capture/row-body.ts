@@ -78,14 +78,14 @@ begin
 ${rowAttempt(table, operation, options)}
   w_ := case when m_ is null and ${made(operation)} is not null and ${size()} operator(pg_catalog.<=) ${options.rowBytes}
       and coalesce(pg_catalog.current_setting('shovel.metadata', true) operator(pg_catalog.=) '', true)
-    then ${segment(options)} end;
+    then ${switchValue(options)} end;
   if w_ operator(pg_catalog.=) 0 then
 ${rowInsert(table, operation, { ...options, segment: 0 })}
     return z_;
   end if;
 ${rowRest(table, operation, options)}
 ${metadata(options)}
-  w_ := ${segment(options)};
+${chooseSegment(options)}
 ${rowInsert(table, operation, options)}
   return z_;
 end`;
@@ -99,8 +99,16 @@ const size = () =>
     .map((text) => `coalesce(pg_catalog.octet_length(${text}), 0)`)
     .join(' operator(pg_catalog.+) ');
 
-/** Which segment to write into: 0 to 2, or 8 and above while capture is suspended. */
-export function segment({ names, set }: FunctionOptions): string {
+/** Sets w_ to the segment to write into; to 8 and above while capture is suspended. Rings the bell if it is to. */
+export function chooseSegment(options: FunctionOptions): string {
+  return `  w_ := ${switchValue(options)};
+  if w_ operator(pg_catalog.>=) 4 then
+    w_ := ${quoteIdentifier(options.names.schema)}.ring_${options.set}(w_);
+  end if;`;
+}
+
+/** The segment, 0 to 2; + 4 where an idle relay wants to be woken, + 8 while capture is suspended. */
+function switchValue({ names, set }: FunctionOptions): string {
   return `pg_catalog.pg_sequence_last_value('${quoteIdentifier(names.schema)}.switch_${set}'::pg_catalog.regclass)`;
 }
 

@@ -12,6 +12,7 @@
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { settingsTest } from './pinned-settings.js';
 import {
+  chooseSegment,
   type FunctionOptions,
   metadata,
   type RowOperation,
@@ -19,7 +20,6 @@ import {
   rowDeclarations,
   rowInsert,
   rowRest,
-  segment,
 } from './row-body.js';
 import {
   directImage,
@@ -92,7 +92,7 @@ ${source.keys ? `    h_ := ${source.keys};\n` : ''}${choose(gather, '    ')}
     return null;
   end if;
 ${metadata(options)}
-  w_ := ${segment(options)};
+${chooseSegment(options)}
   if k_ operator(pg_catalog.>) 0 and k_ operator(pg_catalog.<=) ${FEW} and not b_ then
 ${insertAll(few, options, '    ')}
     return null;

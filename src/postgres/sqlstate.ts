@@ -83,6 +83,12 @@ export function translatePostgresError(error: unknown, where: string): ShovelErr
       cause: error,
     });
   }
+  if (code === 'SHV27') {
+    return new IntegrityError('capture_suspended', `Database ${where}: ${message}.`, {
+      hint: 'shovel node adopt turns capture on again; targets have to be bootstrapped after it.',
+      cause: error,
+    });
+  }
   if (code === '3D000') {
     return new ConfigurationError('database_missing', `Database ${where} does not exist.`, {
       hint: 'Check the name at the end of the DSN.',

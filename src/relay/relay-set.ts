@@ -31,6 +31,8 @@ export interface LogNames {
   readonly mark: string;
   readonly draw: string;
   readonly peek: string;
+  readonly turn: string;
+  readonly arm: string;
   /** 0 to 2. */
   readonly segments: readonly SegmentNames[];
 }
@@ -52,6 +54,8 @@ export function logNames(cluster: string, set: string): LogNames {
     mark: own('mark'),
     draw: own('draw'),
     peek: own('peek'),
+    turn: own('turn'),
+    arm: own('arm'),
     segments: [0, 1, 2].map((k) => ({
       log: `${own('log')}_${k}`,
       ticket: `${own('ticket')}_${k}`,

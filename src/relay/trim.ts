@@ -149,13 +149,7 @@ export class Trimmer {
       return false;
     const old = clock.now() - this.#activeSinceMs >= limits.rotateAgeMs;
     if (active.bytes < limits.rotateBytes && !(old && active.bytes >= limits.idleBytes)) return false;
-    const turned = await this.#connection.query(
-      `select pg_catalog.setval($1::regclass, (w.last_value & ~3::bigint) | $2::bigint) as value
-       from ${log.switch} w, (select from ${log.schema}.set_head h
-         where h.set_name = $3 and h.epoch = $4::bigint for update) held`,
-      [log.switch, String(next.number), log.set, epoch.toString()],
-    );
-    if (turned.length === 0) await throwFenced(this.#connection, { log, epoch });
+    await this.#connection.query(`select ${log.turn}($1, 3, $2)`, [epoch.toString(), String(next.number)]);
     await this.#close(active.number);
     this.#active = next.number;
     this.#activeSinceMs = clock.now();
