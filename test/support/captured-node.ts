@@ -182,11 +182,11 @@ export class CapturedNode {
     });
   }
 
-  /** Ends sessions and drops the database, unless a test of the file failed. */
-  async close(): Promise<void> {
+  /** Ends sessions and drops the database, unless a test of the file failed or it is to be kept. */
+  async close({ keep = false }: { readonly keep?: boolean } = {}): Promise<void> {
     for (const session of this.#sessions) await session.end();
     await this.connection.end();
-    await this.#options.drop();
+    if (!keep) await this.#options.drop();
   }
 }
 

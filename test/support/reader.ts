@@ -3,13 +3,29 @@
  * marker, and rebuilds the tables. Rows stay the text that was sent, so a digit that was lost is found.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { memberText } from '../../src/model/json-text.js';
+import { members, memberText } from '../../src/model/json-text.js';
 
 export interface ReaderOptions {
   /** Key columns by `schema.table`; null: no key, rows are told apart by their whole content. */
   readonly keys: Readonly<Record<string, readonly string[] | null>>;
   /** Default true; false where there are too many to keep. */
   readonly keepMutations?: boolean;
+  /**
+   * Whether a row stood in the partition that was truncated alone: the message names it and its bound, the row does
+   * not. Without this such truncates leave the rows as they are.
+   */
+  readonly inPartition?: (
+    row: string,
+    truncated: { readonly table: string; readonly partition: string; readonly bound: string },
+  ) => boolean;
+}
+
+/** A row as its messages make it. */
+interface ReadRow {
+  readonly text: string;
+  /** Columns whose null is a JSON null. */
+  readonly jsonNull: readonly string[];
+  readonly count: number;
 }
 
 interface OpenBatch {
@@ -24,7 +40,7 @@ interface OpenBatch {
 export class Reader {
   readonly #options: ReaderOptions;
   /** Rows by key text, or by content with how often they are there. */
-  readonly #tables = new Map<string, Map<string, { text: string; count: number }>>();
+  readonly #tables = new Map<string, Map<string, ReadRow>>();
   #open: OpenBatch | undefined;
   #last: { readonly ticket: bigint; readonly snapshot: string } | undefined;
   /** Mutations read so far: operation, table, seq and context. */
@@ -63,8 +79,15 @@ export class Reader {
 
   /** Rows of a table, sorted, one as often as it is there. */
   rows(table: string): readonly string[] {
+    return this.rowsWithNulls(table)
+      .map(({ text: row }) => row)
+      .sort();
+  }
+
+  /** The same with what JSON can't tell, in no order. */
+  rowsWithNulls(table: string): readonly Pick<ReadRow, 'text' | 'jsonNull'>[] {
     const rows = [...(this.#tables.get(table)?.values() ?? [])];
-    return rows.flatMap(({ text: row, count }) => Array.from({ length: count }, () => row)).sort();
+    return rows.flatMap((row) => Array.from({ length: row.count }, () => row));
   }
 
   #begin(value: string): void {
@@ -122,33 +145,84 @@ export class Reader {
     after,
     source,
   }: Record<'op' | 'table' | 'before' | 'after' | 'source', string>) {
-    const rows = this.#tables.get(table) ?? new Map<string, { text: string; count: number }>();
+    const rows = this.#tables.get(table) ?? new Map<string, ReadRow>();
     this.#tables.set(table, rows);
     if (op === 't') {
-      if (memberText(source, 'partition') === undefined) rows.clear();
+      this.#truncate(rows, { table, source });
       return;
     }
     const key = this.#options.keys[table];
     if (key === undefined) throw new Error(`nobody said what the key of ${table} is`);
+    let found: ReadRow | undefined;
     if (op === 'u' || op === 'd') {
-      const old = rowKey(before === 'null' ? after : before, key);
-      const found = rows.get(old);
+      const nulls = names(source, op === 'd' ? 'json_null' : 'json_null_before');
+      const old = rowKey(before === 'null' ? after : before, { key, nulls });
+      found = rows.get(old);
       if (found === undefined) throw new Error(`${op} of a row of ${table} that is not there`);
-      if (found.count > 1) found.count -= 1;
+      for (const [name, value] of members(before === 'null' ? '{}' : before)) {
+        const there = memberText(found.text, name);
+        if (there !== undefined && there !== value)
+          throw new Error(`${op} of a row of ${table}: ${name} was ${there}, before says ${value}`);
+      }
+      if (found.count > 1) rows.set(old, { ...found, count: found.count - 1 });
       else rows.delete(old);
     }
     if (op === 'u' || op === 'c') {
-      const own = rowKey(after, key);
-      const found = rows.get(own);
-      if (found !== undefined && key !== null)
+      const row = merged({ after, source }, found);
+      const own = rowKey(row.text, { key, nulls: row.jsonNull });
+      const there = rows.get(own);
+      if (there !== undefined && key !== null)
         throw new Error(`${op} of a row of ${table} that is there already`);
-      rows.set(own, { text: after, count: (found?.count ?? 0) + 1 });
+      rows.set(own, { ...row, count: (there?.count ?? 0) + 1 });
     }
+  }
+
+  #truncate(rows: Map<string, ReadRow>, { table, source }: { table: string; source: string }): void {
+    if (memberText(source, 'partition') === undefined) {
+      rows.clear();
+      return;
+    }
+    const { inPartition } = this.#options;
+    if (inPartition === undefined) return;
+    const truncated = { table, partition: text(source, 'partition'), bound: text(source, 'bound') };
+    for (const [key, row] of rows) if (inPartition(row.text, truncated)) rows.delete(key);
   }
 }
 
-function rowKey(row: string, key: readonly string[] | null): string {
-  return key === null ? row : key.map((column) => memberText(row, column)).join(' ');
+/** What an update left out is taken from the row as it was, in that row's order of columns. */
+function merged(
+  { after, source }: { after: string; source: string },
+  found: ReadRow | undefined,
+): Pick<ReadRow, 'text' | 'jsonNull'> {
+  const jsonNull = names(source, 'json_null');
+  const unchanged = names(source, 'unchanged');
+  if (unchanged.length === 0) return { text: after, jsonNull };
+  if (found === undefined) throw new Error('an insert that leaves out columns');
+  const columns = new Map(members(after));
+  const kept = new Map(members(found.text));
+  for (const name of unchanged) {
+    if (columns.has(name) || !kept.has(name)) throw new Error(`${name} is said to be left out`);
+  }
+  const all = new Map([...kept].filter(([name]) => columns.has(name) || unchanged.includes(name)));
+  for (const [name, value] of columns) all.set(name, value);
+  return {
+    text: `{${[...all].map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(',')}}`,
+    jsonNull: [...jsonNull, ...found.jsonNull.filter((name) => unchanged.includes(name))].sort(),
+  };
+}
+
+function names(source: string, member: string): readonly string[] {
+  const list: unknown = JSON.parse(memberText(source, member) ?? '[]');
+  if (!Array.isArray(list)) throw new Error(`${member} is no list`);
+  return list.map(String).sort();
+}
+
+function rowKey(
+  row: string,
+  { key, nulls }: { key: readonly string[] | null; nulls: readonly string[] },
+): string {
+  if (key === null) return nulls.length === 0 ? row : `${row} ${JSON.stringify(nulls)}`;
+  return key.map((column) => memberText(row, column)).join(' ');
 }
 
 /** A member that is a JSON string. */

@@ -215,12 +215,13 @@ export class RelayedNode {
     return rows.map(([row]) => (row ?? '').replaceAll(/[\r\n]/g, ' ')).sort();
   }
 
-  async close(): Promise<void> {
+  /** `keep`: the database and what was published stay where they are. */
+  async close({ keep = false }: { readonly keep?: boolean } = {}): Promise<void> {
     for (const relay of this.#running) await relay.stop().catch(() => undefined);
     await this.#coordinator.stop();
     await this.#place.remove();
-    await this.node.close();
-    await rm(this.folder, { recursive: true, force: true });
+    await this.node.close({ keep });
+    if (!keep) await rm(this.folder, { recursive: true, force: true });
   }
 }
 
