@@ -5,7 +5,7 @@
 import { RefusedError } from '../errors.js';
 import { buildChange, carryOut } from './carry-out.js';
 import { type AdminContext, namesOf } from './context.js';
-import { readDocument, readSet, requireCluster, setNotFound } from './load-set.js';
+import { readDecided, readSet, requireCluster, setNotFound } from './load-set.js';
 import { readNodeRows } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 import { recoverIntents } from './recover.js';
@@ -32,7 +32,7 @@ export async function adoptNode(
     await recoverIntents(context, { sessions, waitFor: { set: name } });
     const base = await readSet(context, name);
     if (base.record.state === 'dropped') throw setNotFound(context, name);
-    const document = await readDocument(context, { name, version: base.record.version });
+    const document = await readDecided(context, { name, record: base.record });
     const known = document.nodes.find((node) => node.database === database);
     if (!known) {
       throw new RefusedError('database_not_in_set', `Set ${name} has no database ${database}.`, {

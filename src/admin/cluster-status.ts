@@ -4,7 +4,7 @@ import { decodeIntent, decodeRecord, type Intent } from '../model/change-records
 import { listPrepared } from '../postgres/prepared-transaction.js';
 import { type AdminContext, pathsOf } from './context.js';
 import { loadSets } from './list-sets.js';
-import { requireCluster } from './load-set.js';
+import { listBelow, requireCluster } from './load-set.js';
 import { gidPrefix, parseGid } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 
@@ -88,7 +88,7 @@ export async function clusterStatus(context: AdminContext): Promise<ClusterStatu
 
 async function readIntents(context: AdminContext): Promise<readonly Intent[]> {
   const paths = pathsOf(context);
-  const ids = (await context.coordinator.list(paths.intents)) ?? [];
+  const ids = await listBelow(context, paths.intents);
   const intents: Intent[] = [];
   for (const id of ids) {
     const entry = await context.coordinator.read(paths.intent(id));

@@ -8,7 +8,7 @@ import type { ChangeNode } from '../model/change-records.js';
 import { buildChange, carryOut } from './carry-out.js';
 import { type AdminContext, GIVE_UP_MS, namesOf } from './context.js';
 
-import { readDocument, readSet, requireCluster, requireVersion, setNotFound } from './load-set.js';
+import { readDecided, readSet, requireCluster, requireVersion, setNotFound } from './load-set.js';
 import { readNodeRows } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 import { decisionOf, type Plan } from './plan.js';
@@ -46,7 +46,7 @@ export async function dropSet(context: AdminContext, options: DropSetOptions): P
     await check();
     if (!options.dryRun) await recoverBefore(context, { sessions, set: name, lenient: force });
     const base = await check();
-    const document = await readDocument(context, { name, version: base.record.version });
+    const document = await readDecided(context, { name, record: base.record });
     const nodes: ChangeNode[] = [];
     const left: string[] = [];
     const removals: { database: string; statements: readonly string[] }[] = [];

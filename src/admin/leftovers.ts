@@ -8,7 +8,7 @@ import type { SetRecord } from '../model/change-records.js';
 import { clearNode } from '../model/change-recovery.js';
 import { buildChange, nodeError } from './carry-out.js';
 import { type AdminContext, ownerOf, pathsOf } from './context.js';
-import { readDocument } from './load-set.js';
+import { readDecided } from './load-set.js';
 import type { NodeSessions } from './node-sessions.js';
 import type { SurveyedNode } from './survey.js';
 import { World } from './world.js';
@@ -41,7 +41,7 @@ export async function clearLeftovers(
       );
     }
     if (dryRun) continue;
-    const document = await readDocument(context, { name: row.set, version: base.record.version });
+    const document = await readDecided(context, { name: row.set, record: base.record });
     const change = buildChange(context, {
       configuration: document.configuration,
       state: 'dropped',

@@ -2,7 +2,7 @@
 
 import { RefusedError } from '../errors.js';
 import { type ClusterReader, pathsOf } from './context.js';
-import { type LoadedSet, loadSet, requireCluster } from './load-set.js';
+import { type LoadedSet, listBelow, loadSet, requireCluster } from './load-set.js';
 
 /** A row of `set list`, names as in its JSON. */
 export interface ListedSet {
@@ -29,10 +29,10 @@ export async function listSets(context: ClusterReader): Promise<readonly ListedS
   }));
 }
 
-/** Every live set. @throws RefusedError `cluster_missing` */
+/** Every live set. @throws RefusedError `cluster_missing`; IntegrityError `record_damaged` */
 export async function loadSets(context: ClusterReader): Promise<readonly LoadedSet[]> {
   await requireCluster(context);
-  const names = (await context.coordinator.list(pathsOf(context).sets)) ?? [];
+  const names = await listBelow(context, pathsOf(context).sets);
   const sets: LoadedSet[] = [];
   for (const name of names) {
     try {

@@ -117,10 +117,8 @@ export async function viewNode(
  * Makes room for a set's row before anything else is done for it, so that a second administrator waits here. False
  * where there is one already.
  */
-export async function insertNodeRow(
-  connection: PostgresConnection,
-  { names, node, intent, document, identity }: NodeWrite,
-): Promise<boolean> {
+export async function insertNodeRow(connection: PostgresConnection, write: NodeWrite): Promise<boolean> {
+  const { names, node, intent, document, identity } = write;
   const rows = await connection.query(
     `insert into ${quoteIdentifier(names.schema)}.replication_set
        (set_name, database_name, node_id, incarnation, set_version, intent_id, content_hash, document, system_identifier, database_oid)
@@ -138,13 +136,13 @@ export async function insertNodeRow(
       identity.databaseOid,
     ],
   );
-  return rows.length > 0;
+  if (rows.length === 0) return false;
+  await keepDocument(connection, write);
+  return true;
 }
 
-export async function updateNodeRow(
-  connection: PostgresConnection,
-  { names, node, intent, document, identity }: NodeWrite,
-): Promise<void> {
+export async function updateNodeRow(connection: PostgresConnection, write: NodeWrite): Promise<void> {
+  const { names, node, intent, document, identity } = write;
   await connection.query(
     `update ${quoteIdentifier(names.schema)}.replication_set set set_version = $2, intent_id = $3, content_hash = $4,
        document = $5, incarnation = $6, system_identifier = $7, database_oid = $8, decided_at = pg_catalog.now()
@@ -160,6 +158,71 @@ export async function updateNodeRow(
       identity.databaseOid,
     ],
   );
+  await keepDocument(connection, write);
+}
+
+/** For a coordinator that loses its history. A schema of an older release has no place for it. */
+async function keepDocument(
+  connection: PostgresConnection,
+  { names, intent }: Pick<NodeWrite, 'names' | 'intent'>,
+): Promise<void> {
+  const table = await optionalTable(connection, { names, table: 'decided_version' });
+  if (table === undefined) return;
+  await connection.query(
+    `insert into ${table} as d (set_name, set_version, document) values ($1, $2, $3)
+     on conflict (set_name, set_version) do update set document = excluded.document, stored_at = pg_catalog.now()`,
+    [intent.set, String(intent.to), intent.document],
+  );
+}
+
+/** Every version that the node was ever brought to, as far as its schema keeps them; the present one last. */
+export async function readDocuments(
+  connection: PostgresConnection,
+  { names }: { names: NodeNames },
+): Promise<readonly { readonly set: string; readonly version: number; readonly document: string }[]> {
+  const present = await readNodeRows(connection, { names });
+  const table = await optionalTable(connection, { names, table: 'decided_version' });
+  const rows =
+    table === undefined
+      ? []
+      : await connection.query(
+          `select d.set_name, d.set_version, d.document from ${table} d order by d.set_name, d.set_version`,
+        );
+  return [
+    ...rows.map((row) => ({
+      set: row.set_name ?? '',
+      version: Number(row.set_version),
+      document: row.document ?? '',
+    })),
+    ...present.map(({ set, version, document }) => ({ set, version, document })),
+  ];
+}
+
+/** Takes a set's row away where it is at `upTo` or older, with all that is remembered of the set. */
+export async function deleteNodeRow(
+  connection: PostgresConnection,
+  { names, set, upTo }: { names: NodeNames; set: string; upTo: number },
+): Promise<void> {
+  const deleted = await connection.query(
+    `delete from ${quoteIdentifier(names.schema)}.replication_set r
+     where r.set_name = $1 and r.set_version <= $2 returning 1 as gone`,
+    [set, String(upTo)],
+  );
+  if (deleted.length === 0) return;
+  for (const name of ['decided_version', 'capture_drift']) {
+    const table = await optionalTable(connection, { names, table: name });
+    if (table !== undefined) await connection.query(`delete from ${table} d where d.set_name = $1`, [set]);
+  }
+}
+
+/** The qualified name of a table that a schema of an older release lacks. */
+async function optionalTable(
+  connection: PostgresConnection,
+  { names, table }: { names: NodeNames; table: string },
+): Promise<string | undefined> {
+  const name = `${quoteIdentifier(names.schema)}.${table}`;
+  const rows = await connection.query('select pg_catalog.to_regclass($1)::oid as found', [name]);
+  return rows[0]?.found === null ? undefined : name;
 }
 
 export interface NodeWrite {

@@ -15,7 +15,7 @@ import { transaction } from '../postgres/transaction.js';
 import { GIVE_UP_MS, namesOf } from './context.js';
 import { behindFence } from './node-fence.js';
 import { groundNode, type NodeTask } from './node-install.js';
-import { gidOf, readNodeRows } from './node-rows.js';
+import { deleteNodeRow, gidOf, readNodeRows } from './node-rows.js';
 
 /** One wait for a row that somebody holds; in between it is asked who that is. */
 const ROW_TIMEOUT_MS = 1_000;
@@ -136,12 +136,7 @@ export async function cleanNode(task: NodeTask): Promise<NodeAnswer> {
     if (row && row.version > intent.to) return { kind: 'done' };
     const alone = behindFence(connection, { names, fence, alone: { set: intent.set, upTo: intent.to } });
     await removeCapture(alone, { ...removal(task), set: intent.set, keep: [] });
-    await transaction(behind, () =>
-      connection.query(
-        `delete from ${schema}.replication_set r where r.set_name = $1 and r.set_version <= $2`,
-        [intent.set, String(intent.to)],
-      ),
-    );
+    await transaction(behind, () => deleteNodeRow(connection, { names, set: intent.set, upTo: intent.to }));
     return { kind: 'done' };
   }
   // A decided version stands on its ground, whoever took some of it away meanwhile. What DDL did to its tables since

@@ -8,7 +8,7 @@ import { loadSets } from './list-sets.js';
 import { requireCluster } from './load-set.js';
 import { withSessions } from './node-sessions.js';
 import { healNodes, recoverIntents } from './recover.js';
-import { refillCoordinator } from './refill-coordinator.js';
+import { type RefilledSet, refillCoordinator } from './refill-coordinator.js';
 import { closeStrays } from './strays.js';
 
 export interface RecoverClusterOptions {
@@ -20,8 +20,8 @@ export interface RecoverClusterOptions {
 }
 
 export interface RecoveredCluster {
-  /** Sets that the coordinator has again, or newer, from the nodes. */
-  readonly refilled: readonly { readonly set: string; readonly version: number }[];
+  /** Sets of which the coordinator has something again, or newer, from the nodes. */
+  readonly refilled: readonly RefilledSet[];
   /** Changes that were begun, and what became of them. */
   readonly changes: readonly {
     readonly id: string;

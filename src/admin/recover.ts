@@ -16,7 +16,7 @@ import {
 } from '../model/change-recovery.js';
 import { unfinished } from './carry-out.js';
 import { type AdminContext, namesOf, ownerOf, pathsOf } from './context.js';
-import { readDocument } from './load-set.js';
+import { listBelow, readDecided } from './load-set.js';
 import { readIdentity, readNodeRows, viewNode } from './node-rows.js';
 import type { NodeSessions } from './node-sessions.js';
 import { sameDatabase } from './survey.js';
@@ -46,7 +46,7 @@ export async function recoverIntents(
   const begunMs = context.clock.now();
   const results: RecoveredIntent[] = [];
   await context.coordinator.sync();
-  const ids = (await context.coordinator.list(paths.intents)) ?? [];
+  const ids = await listBelow(context, paths.intents);
   for (const id of ids) {
     for (let toldMs = begunMs; ; ) {
       const lease = await context.coordinator.tryLease(paths.admin(id), ownerOf(context));
@@ -162,7 +162,7 @@ export async function healNodes(
     if (!entry) return undefined;
     const record = decodeRecord(entry.data, paths.set(set));
     if (record.state === 'dropped' || (await isLeased(context, record.intent))) return undefined;
-    const document = await readDocument(context, { name: set, version: record.version });
+    const document = await readDecided(context, { name: set, record });
     const views = await viewNodes(context, { sessions, document, lenient });
     const behind = record.nodes.some((node) => {
       const view = views.get(node.database);

@@ -13,7 +13,14 @@ import { waitForActivation } from './activation.js';
 import { buildChange, carryOut, configurationHash, joiningNode } from './carry-out.js';
 import { type AdminContext, GIVE_UP_MS, namesOf } from './context.js';
 import { clearLeftovers } from './leftovers.js';
-import { readDocument, readSet, requireCluster, requireVersion, setNotFound } from './load-set.js';
+import {
+  readDecided,
+  readDocument,
+  readSet,
+  requireCluster,
+  requireVersion,
+  setNotFound,
+} from './load-set.js';
 import { compareIdentity, type DatabaseIdentity } from './node-rows.js';
 import { type NodeSessions, withSessions } from './node-sessions.js';
 import { type Plan, planOf } from './plan.js';
@@ -77,7 +84,7 @@ async function upgradeFrom(
   const { name } = configuration;
   const { cluster, entryVersion } = await requireCluster(context);
   const base = await requireLive(context, { name, version: options.version });
-  const old = await readDocument(context, { name, version: base.record.version });
+  const old = await readDecided(context, { name, record: base.record });
   const surveyed = await surveyNodes(context, sessions, { configuration, clusterId: cluster.id, force });
   requireSameNodes(old, surveyed);
   if (await isCurrent(context, { old, configuration, surveyed })) {

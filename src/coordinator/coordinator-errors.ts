@@ -44,7 +44,7 @@ export function coordinatorNotAuthorized(display: string, what: string, cause?: 
 
 export function coordinatorPathMissing(display: string, path: string): RefusedError {
   return new RefusedError('coordinator_path_missing', `Coordinator ${display} has no ${path}.`, {
-    hint: 'Is the cluster initialised? See shovel cluster init.',
+    hint: 'Is the cluster initialised (shovel cluster init)? If it was, it is lost: shovel cluster recover --from-nodes.',
     details: { coordinator: display, path },
   });
 }

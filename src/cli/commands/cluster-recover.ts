@@ -37,7 +37,10 @@ export function addClusterRecover(cluster: ShovelCommand, runner: Runner): void 
         return {
           document: recovered,
           lines: ({ bold }) => [
-            ...refilled.map(({ set, version }) => `Set ${set}: refilled, at version ${version}.`),
+            ...refilled.map(
+              ({ set, version, versions }) =>
+                `Set ${set}: at version ${version}; written again: ${versions.join(', ')}.`,
+            ),
             ...changes.map(({ set, version, outcome }) =>
               outcome === 'alive'
                 ? `Set ${set}: another administrator is changing it to version ${version}.`
