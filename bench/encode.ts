@@ -24,6 +24,7 @@ const batch = () =>
     previousTicket: '41',
     previousSnapshot: '5:10:',
     keyed: false,
+    transactions: false,
   });
 
 const table: CapturedTable = {

@@ -25,6 +25,8 @@ export interface BatchContext {
   readonly tables: CapturedTables;
   readonly carries: (table: KnownTable) => boolean;
   readonly routes: Routes;
+  /** Whole transactions, one after another. */
+  readonly transactions: boolean;
   readonly publisher: Publisher;
   readonly chunkLimits?: ChunkLimits | undefined;
   /** Called before each part; throws to leave the batch where it is. */
@@ -57,6 +59,7 @@ export async function publishBatch(
     previousTicket: previous.ticket.toString(),
     previousSnapshot: previous.snapshot,
     keyed: routes.keyed,
+    transactions: context.transactions,
   });
   const parts = new Parts({ limits: publisher.limits, from });
   const hash = createSha256();
@@ -84,6 +87,7 @@ export async function publishBatch(
     log,
     ticket,
     previousSnapshot: previous.snapshot,
+    transactions: context.transactions,
     tables: context.tables,
     carries: context.carries,
     ...(context.chunkLimits === undefined ? {} : { limits: context.chunkLimits }),

@@ -279,6 +279,7 @@ class StreamRelay {
       tables: this.#tables,
       carries: (table) => carriesTable(configuration, table),
       routes: live.routes,
+      transactions: configuration.transactions,
       publisher: live.publisher,
       chunkLimits,
       beforePart: async () => {

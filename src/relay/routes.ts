@@ -33,7 +33,7 @@ export interface Routes {
 /** @throws ConfigurationError `template_invalid`, `topic_invalid`, `format_not_supported` */
 export function createRoutes(options: RouteOptions): Routes {
   const { configuration, cluster, set, nodeId, nodeNumber, incarnation } = options;
-  if (configuration.format !== 'shovel' || configuration.transactions) throw notSupported(options);
+  if (configuration.format !== 'shovel') throw notSupported(options);
   const template = templateOf(configuration);
   const keyed = hasPlaceholder(template, 'table') || hasPlaceholder(template, 'schema');
   const render = (values: { readonly schema?: string; readonly table?: string }) => {
@@ -68,11 +68,10 @@ export function createRoutes(options: RouteOptions): Routes {
 
 /** Anything else would be published in a form that nobody asked for. */
 function notSupported({ configuration, set }: RouteOptions): ConfigurationError {
-  const what = configuration.transactions ? 'transactions: true' : `format ${configuration.format}`;
   return new ConfigurationError(
     'format_not_supported',
-    `A stream of set ${set} asks for ${what}, which this version of shovel does not publish.`,
-    { hint: 'Use format shovel without transactions, or take the stream out of the set.' },
+    `A stream of set ${set} asks for format ${configuration.format}, which this version of shovel does not publish.`,
+    { hint: 'Use format shovel, or take the stream out of the set.' },
   );
 }
 

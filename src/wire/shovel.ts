@@ -28,6 +28,8 @@ export interface ShovelBatchOptions extends SourceBatch {
   readonly previousSnapshot: string;
   /** Messages are keyed by row, so that a change of key is a `d` and a `c` instead of one `u`. */
   readonly keyed: boolean;
+  /** Mutations come transaction by transaction: each message says which it is of, and its place there. */
+  readonly transactions: boolean;
 }
 
 /** Encodes the messages of one batch. */
@@ -57,6 +59,7 @@ function unchangedRemark(omit: ReadonlySet<string> | undefined): string {
 class Encoder implements ShovelBatch {
   readonly #options: ShovelBatchOptions;
   readonly #sources = new Map<CapturedTable, SourceText>();
+  readonly #places = new TransactionPlaces();
 
   constructor(options: ShovelBatchOptions) {
     this.#options = options;
@@ -172,7 +175,7 @@ class Encoder implements ShovelBatch {
     }
     const { seq, xid, atMs, version, metadata } = mutation;
     const context = metadata === null ? '' : `,"metadata":${metadata}`;
-    return `{"before":${parts.before},"after":${parts.after},"op":"${parts.op}","ts_ms":${this.#options.tsMs},"source":${source.head}${atMs}${source.beforeXid}${xid}${source.beforeVersion}${version}${source.beforeSeq}${seq}"${context}${parts.remarks ?? ''}},"transaction":null}`;
+    return `{"before":${parts.before},"after":${parts.after},"op":"${parts.op}","ts_ms":${this.#options.tsMs},"source":${source.head}${atMs}${source.beforeXid}${xid}${source.beforeVersion}${version}${source.beforeSeq}${seq}"${context}${parts.remarks ?? ''}},"transaction":${this.#options.transactions ? this.#places.next(xid, table) : 'null'}}`;
   }
 
   /** Of an image in its published form, so that a key is the same text in whatever message it stands. */
@@ -232,5 +235,25 @@ class Encoder implements ShovelBatch {
         details,
       },
     );
+  }
+}
+
+/** Debezium's block of a message: the how-manieth of its transaction it is, and of its table there. From 1. */
+class TransactionPlaces {
+  #xid = '';
+  #total = 0;
+  readonly #byTable = new Map<string, number>();
+
+  next(xid: string, { schema, table }: CapturedTable): string {
+    if (xid !== this.#xid) {
+      this.#xid = xid;
+      this.#total = 0;
+      this.#byTable.clear();
+    }
+    this.#total += 1;
+    const name = JSON.stringify([schema, table]);
+    const own = (this.#byTable.get(name) ?? 0) + 1;
+    this.#byTable.set(name, own);
+    return `{"id":"${xid}","total_order":${this.#total},"data_collection_order":${own}}`;
   }
 }

@@ -20,6 +20,7 @@ const BATCH = {
   previousTicket: '41',
   previousSnapshot: '5:10:',
   keyed: false,
+  transactions: false,
 };
 
 const TABLE: CapturedTable = {
