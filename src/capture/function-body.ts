@@ -30,20 +30,29 @@ export function captureBody(
   operation: TriggerOperation,
   options: FunctionOptions,
 ): string {
-  if (operation === 't') return truncateBody(options);
+  if (operation === 't') return truncateBody(table, options);
   return operation === 'i' || operation === 'u' || operation === 'd'
     ? rowBody(table, operation, options)
     : statementBody(table, operation, options);
 }
 
-function truncateBody(options: FunctionOptions): string {
+/** What a partition is called and bounded by is logged with it: it may be renamed or gone when it is published. */
+function truncateBody({ captured }: TableDescription, options: FunctionOptions): string {
+  const { partitioned } = captured;
+  const place = `  begin
+    x_ := ${quoteIdentifier(options.names.schema)}.partition_place(TG_RELID);
+  exception when others then
+    x_ := null;
+  end;
+`;
+  const values = { op: "'T'", leaf: 'TG_RELID', meta: 'c_', ...(partitioned ? { extra: 'x_' } : {}) };
   return `declare
   w_ pg_catalog.int8;
-  c_ pg_catalog.int8;
+  c_ pg_catalog.int8;${partitioned ? '\n  x_ pg_catalog.text;' : ''}
 begin
-${metadata(options)}
+${partitioned ? place : ''}${metadata(options)}
 ${chooseSegment(options)}
-${insert(options, { op: "'T'", leaf: 'TG_RELID', meta: 'c_' })}
+${insert(options, values)}
   return null;
 end`;
 }

@@ -3,9 +3,8 @@
  * from those of a whole table, filters applied, rows of tables that a stream does not carry left out. Everything it says of a row is
  * the same each time the batch is read.
  */
-import { isJson, spaceLineBreaks } from '../model/json-text.js';
+import { isJson, memberText, spaceLineBreaks } from '../model/json-text.js';
 import type { Mutation, MutationMark, MutationOperation } from '../model/mutation.js';
-import { formatTableName } from '../model/names.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import type { CapturedTables, KnownTable } from './captured-tables.js';
 import { type BatchOptions, type LogRow, readLogRows } from './log-rows.js';
@@ -44,7 +43,7 @@ export async function* readMutations(
       if (truncated === 'part_of_root') continue;
       const published = operation === 'T' ? operation : filters.apply(row, operation, table);
       if (published === undefined) continue;
-      const partition = truncated === 'partition' ? await partitionOf(connection, row) : null;
+      const partition = truncated === 'partition' ? partitionOf(row) : null;
       const metadata = contexts.of(row);
       chunk.push({ mutation: mutationOf(row, { operation: published, partition, metadata }), table });
     }
@@ -87,20 +86,10 @@ function distinctRels(rows: readonly LogRow[]): ReadonlySet<string> {
   return rels;
 }
 
-/** The name is given as it is now; of a partition that is gone only its number, and no bound. */
-async function partitionOf(
-  connection: PostgresConnection,
-  row: LogRow,
-): Promise<{ readonly name: string; readonly bound: string }> {
-  const rows = await connection.query(
-    `select n.nspname as schema, c.relname as table, pg_catalog.pg_get_expr(c.relpartbound, c.oid) as bound
-     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1::oid`,
-    [row.leaf],
-  );
-  const [found] = rows;
-  if (found === undefined) return { name: JSON.stringify(`oid ${row.leaf}`), bound: 'null' };
-  const name = formatTableName({ schema: found.schema ?? '', table: found.table ?? '' });
-  return { name: JSON.stringify(name), bound: JSON.stringify(found.bound ?? null) };
+/** As it was when it was truncated; of one whose place could not be told only its number, and no bound. */
+function partitionOf({ leaf, extra }: LogRow): { readonly name: string; readonly bound: string } {
+  const name = memberText(extra ?? '', 'name') ?? JSON.stringify(`oid ${leaf}`);
+  return { name, bound: memberText(extra ?? '', 'bound') ?? 'null' };
 }
 
 interface Context {
