@@ -1,3 +1,4 @@
+--! minimum-version: 0.1.0
 -- What is known of a set's limits, and whether its capture is suspended: in the row that drawing locks anyway.
 alter table @schema@.set_head
   add column watched_at timestamptz,

@@ -1,3 +1,4 @@
+--! minimum-version: 0.1.0
 -- What a node remembers besides the present: every version that was decided for it, so that a coordinator which was
 -- lost gets its history back, and what the relay met that was not captured as its version says.
 

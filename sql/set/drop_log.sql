@@ -19,3 +19,4 @@ drop sequence if exists @schema@.seq_@set@, @schema@.switch_@set@, @schema@.bell
 delete from @schema@.captured_table where set_name = '@set@';
 delete from @schema@.stream where set_name = '@set@';
 delete from @schema@.set_head where set_name = '@set@';
+delete from @schema@.installed_file where pg_catalog.starts_with(path, 'sql/set/@set@/');

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Operation } from '../coordinator/coordinator.js';
 import { RefusedError, UnreachableError } from '../errors.js';
 import { decodeCluster, encodeCluster } from '../model/change-records.js';
+import { releasesOf } from './cluster-release.js';
 import { type AdminContext, isoTime, pathsOf } from './context.js';
 
 export interface InitializedCluster {
@@ -24,7 +25,7 @@ export async function initCluster(
     {
       kind: 'create',
       path: paths.cluster,
-      data: encodeCluster({ schema: 1, id, createdAt: isoTime(context) }),
+      data: encodeCluster({ schema: 1, id, createdAt: isoTime(context), ...(await releasesOf(context)) }),
     },
     { kind: 'create', path: paths.sets, data: '' },
     { kind: 'create', path: paths.intents, data: '' },

@@ -12,8 +12,10 @@ import {
   type SetNode,
   type SetRecord,
 } from '../model/change-records.js';
+import { compareReleases } from '../model/release-order.js';
 import type { SetConfiguration } from '../model/set-configuration.js';
 import { sha256Hex } from '../runtime/hash.js';
+import { releaseVersion } from '../runtime/release.js';
 import { type ClusterReader, pathsOf } from './context.js';
 
 /** A set as decided. */
@@ -119,7 +121,10 @@ function loaded(document: SetDocument): LoadedSet {
   return { name, version, intent, hash, configuration, nodes, createdAt, decidedAt };
 }
 
-/** Reads made after this see all that was decided before. @throws RefusedError `cluster_missing` */
+/**
+ * Reads made after this see all that was decided before. @throws RefusedError `cluster_missing`, `cluster_newer`: it
+ * asks for a newer release
+ */
 export async function requireCluster(
   context: ClusterReader,
 ): Promise<{ readonly cluster: ClusterRecord; readonly entryVersion: number }> {
@@ -136,7 +141,24 @@ export async function requireCluster(
       },
     );
   }
-  return { cluster: decodeCluster(entry.data, path), entryVersion: entry.version };
+  const cluster = decodeCluster(entry.data, path);
+  const { minimumRelease } = cluster;
+  if (minimumRelease !== undefined && compareReleases(releaseVersion(), minimumRelease) < 0) {
+    throw clusterNewer(context, cluster);
+  }
+  return { cluster, entryVersion: entry.version };
+}
+
+export function clusterNewer(context: ClusterReader, cluster: ClusterRecord): RefusedError {
+  const { release, minimumRelease } = cluster;
+  return new RefusedError(
+    'cluster_newer',
+    `Cluster ${context.cluster} was upgraded to release ${release}; this is ${releaseVersion()}.`,
+    {
+      hint: `Use release ${minimumRelease ?? release} or a later one.`,
+      details: { cluster: context.cluster, cluster_release: release, minimum_release: minimumRelease },
+    },
+  );
 }
 
 export function setNotFound(context: ClusterReader, name: string): RefusedError {

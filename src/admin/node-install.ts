@@ -10,12 +10,14 @@ import { RefusedError } from '../errors.js';
 import type { NodeAnswer } from '../model/change-effects.js';
 import type { ChangeNode, Intent, SetDocument } from '../model/change-records.js';
 import type { PostgresConnection } from '../postgres/connect.js';
-import { ensureNodeSchema, nodeSchemaExists } from '../postgres/migrate.js';
+import { ensureNodeSchema } from '../postgres/migrate.js';
+import { nodeSchemaExists } from '../postgres/node-level.js';
 import {
   commitPrepared,
   maxPreparedTransactions,
   prepareTransaction,
 } from '../postgres/prepared-transaction.js';
+import { ensureRoles } from '../postgres/roles.js';
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
 import { transaction } from '../postgres/transaction.js';
@@ -50,8 +52,9 @@ export async function openNodeFence({
   const names = namesOf(context);
   const own = fence === intent.intent;
   return withRetries(async () => {
-    if (own && node.role !== 'leave') await ensureNodeSchema(connection, names);
-    else if (!(await nodeSchemaExists(connection, names))) return { kind: 'absent' };
+    if (own && node.role === 'join') await ensureNodeSchema(connection, names);
+    else if (own && node.role !== 'leave') await ensureRoles(connection, names);
+    if (!(await nodeSchemaExists(connection, names))) return { kind: 'absent' };
     await connection.query(
       `insert into ${quoteIdentifier(names.schema)}.intent (intent_id, set_name, state) values ($1, $2, 'open')
        on conflict (intent_id) do nothing`,

@@ -3,7 +3,7 @@
 import type { ChangeNode, Intent, SetDocument } from '../model/change-records.js';
 import type { NodeView } from '../model/change-recovery.js';
 import type { PostgresConnection } from '../postgres/connect.js';
-import { nodeSchemaExists } from '../postgres/migrate.js';
+import { nodeSchemaExists } from '../postgres/node-level.js';
 import { listPrepared } from '../postgres/prepared-transaction.js';
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 

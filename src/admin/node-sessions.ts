@@ -4,7 +4,9 @@
  * hold the rows of a set for ever; commits are durable whatever the role's default is.
  */
 import type { PostgresConnection } from '../postgres/connect.js';
-import type { AdminContext } from './context.js';
+import { requireReadableNode } from '../postgres/node-level.js';
+import type { NodeNames } from '../postgres/sql-files.js';
+import { type AdminContext, namesOf } from './context.js';
 
 /** Longer than any pause between two statements of ours. */
 const IDLE_IN_TRANSACTION = '20s';
@@ -13,13 +15,15 @@ const LOCK_TIMEOUT = '30s';
 
 export class NodeSessions {
   readonly #open: AdminContext['openNode'];
+  readonly #names: NodeNames;
   readonly #sessions = new Map<string, Promise<PostgresConnection>>();
 
-  constructor(context: Pick<AdminContext, 'openNode'>) {
+  constructor(context: Pick<AdminContext, 'openNode' | 'cluster'>) {
     this.#open = context.openNode;
+    this.#names = namesOf(context);
   }
 
-  /** @throws UnreachableError, ConfigurationError */
+  /** @throws UnreachableError, ConfigurationError; RefusedError `schema_newer`: it asks for a newer release */
   async connection(node: { readonly database: string; readonly dsn: string }): Promise<PostgresConnection> {
     const key = JSON.stringify([node.database, node.dsn]);
     const known = await this.#sessions.get(key)?.catch(() => undefined);
@@ -38,6 +42,12 @@ export class NodeSessions {
               then pg_catalog.set_config('synchronous_commit', 'on', false) end`,
       [IDLE_IN_TRANSACTION, LOCK_TIMEOUT],
     );
+    try {
+      await requireReadableNode(connection, this.#names);
+    } catch (error) {
+      await connection.end();
+      throw error;
+    }
     return connection;
   }
 
@@ -50,7 +60,7 @@ export class NodeSessions {
 
 /** Runs `work` with sessions of its own and closes them whatever happens. */
 export async function withSessions<T>(
-  context: Pick<AdminContext, 'openNode'>,
+  context: Pick<AdminContext, 'openNode' | 'cluster'>,
   work: (sessions: NodeSessions) => Promise<T>,
 ): Promise<T> {
   const sessions = new NodeSessions(context);

@@ -34,7 +34,7 @@ export async function planOf(
         database: node.database,
         statements: [
           ...(await planRoles(connection, names)),
-          ...(await planNodeSchema(connection, names)),
+          ...(node.role === 'join' ? await planNodeSchema(connection, names) : []),
           ...(await planGround(connection, {
             names,
             set: plan.document.set,

@@ -7,7 +7,7 @@ import type { Lease } from '../coordinator/coordinator.js';
 import type { ChangeNode } from '../model/change-records.js';
 import { closeOrphans } from '../model/change-recovery.js';
 import type { PostgresConnection } from '../postgres/connect.js';
-import { nodeSchemaExists } from '../postgres/migrate.js';
+import { nodeSchemaExists } from '../postgres/node-level.js';
 import { listPrepared } from '../postgres/prepared-transaction.js';
 import { quoteIdentifier } from '../postgres/sql-files.js';
 import { nodeError } from './carry-out.js';

@@ -6,15 +6,16 @@
 import { describeTables } from '../capture/describe.js';
 import type { CatalogIssue, TableDescription } from '../capture/table-description.js';
 import { ConfigurationError, IntegrityError, RefusedError } from '../errors.js';
-import { decodeDocument } from '../model/change-records.js';
+import { decodeDocument, decodeRecord } from '../model/change-records.js';
 import type { SetConfiguration } from '../model/set-configuration.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { planNodeSchema } from '../postgres/migrate.js';
+import { requireCurrentNode } from '../postgres/node-level.js';
 import { maxPreparedTransactions } from '../postgres/prepared-transaction.js';
 import { checkRoles } from '../postgres/roles.js';
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { catalogError } from './catalog-error.js';
-import { type AdminContext, namesOf } from './context.js';
+import { type AdminContext, namesOf, pathsOf } from './context.js';
 import { type DatabaseIdentity, type NodeRow, readIdentity, readNodeRows } from './node-rows.js';
 import type { NodeSessions } from './node-sessions.js';
 
@@ -58,6 +59,7 @@ export async function surveyNodes(
     await checkServer(node.connection, { context, node, options });
     const rows = await readNodeRows(node.connection, { names: namesOf(context) });
     refuseStrangers(rows, { node, options });
+    await checkLevel(context, { connection: node.connection, rows, set: options.configuration.name });
     const { tables, issues } = await describeTables(node.connection, options.configuration, {
       names: namesOf(context),
     });
@@ -102,7 +104,6 @@ async function checkServer(
     );
   }
   await checkRoles(connection, names);
-  await planNodeSchema(connection, names);
   if (options.configuration.commit === 'prepared' && (await maxPreparedTransactions(connection)) === 0) {
     throw new ConfigurationError(
       'prepared_unavailable',
@@ -121,6 +122,30 @@ async function checkServer(
       },
     );
   }
+}
+
+/**
+ * A schema that live sets share is brought to another level by `cluster upgrade` alone, which asks who else works with
+ * it. One that none is in any more is made anew for whoever joins: nothing else would ever come by there.
+ */
+async function checkLevel(
+  context: AdminContext,
+  { connection, rows, set }: { connection: PostgresConnection; rows: readonly NodeRow[]; set: string },
+): Promise<void> {
+  const names = namesOf(context);
+  for (const row of rows) {
+    if (!(await isLive(context, row.set))) continue;
+    await requireCurrentNode(connection, names);
+    break;
+  }
+  if (!rows.some((row) => row.set === set)) await planNodeSchema(connection, names);
+}
+
+async function isLive(context: AdminContext, set: string): Promise<boolean> {
+  const path = pathsOf(context).set(set);
+  const entry = await context.coordinator.read(path);
+  // What the coordinator does not know may be what it lost.
+  return entry === undefined || decodeRecord(entry.data, path).state === 'live';
 }
 
 /** FOR ALL TABLES, and since PostgreSQL 15 FOR TABLES IN SCHEMA. */

@@ -4,9 +4,10 @@
  */
 import { UnreachableError } from '../errors.js';
 import type { Answer, Effect, Machine, MultiLabel, NodeAction, NodeAnswer } from '../model/change-effects.js';
-import { decodeDocument, type SetDocument } from '../model/change-records.js';
+import { type ChangeNode, decodeDocument, type SetDocument } from '../model/change-records.js';
 import type { PostgresConnection } from '../postgres/connect.js';
-import type { AdminContext } from './context.js';
+import { requireCurrentNode } from '../postgres/node-level.js';
+import { type AdminContext, namesOf } from './context.js';
 import { FenceError } from './node-fence.js';
 import {
   applyNode,
@@ -45,6 +46,7 @@ const INTERRUPTIBLE: ReadonlySet<NodeAction | MultiLabel> = new Set<NodeAction |
 export class World {
   readonly #context: AdminContext;
   readonly #sessions: NodeSessions;
+  readonly #current = new WeakSet<PostgresConnection>();
   #document: { readonly text: string; readonly value: SetDocument } | undefined;
 
   constructor(context: AdminContext, sessions: NodeSessions) {
@@ -112,7 +114,7 @@ export class World {
     try {
       const node = intent.nodes.find((one) => one.database === database);
       if (!node) throw new TypeError(`the change of set ${intent.set} has no database ${database}`);
-      const connection = this.#watched(await this.#sessions.connection(node), `${action}.${database}`);
+      const connection = this.#watched(await this.#connection(node, action), `${action}.${database}`);
       const answer = await ACTIONS[action]({
         context: this.#context,
         connection,
@@ -127,6 +129,14 @@ export class World {
       logger.debug({ set: intent.set, database, action, error }, 'step of a change failed');
       return error instanceof FenceError ? { kind: 'fenced' } : { kind: 'failed', error };
     }
+  }
+
+  /** Nothing is done on a node of another level than this release's; who joins makes the schema first. */
+  async #connection(node: ChangeNode, action: NodeAction): Promise<PostgresConnection> {
+    const connection = await this.#sessions.connection(node);
+    if (this.#current.has(connection) || (node.role === 'join' && action === 'open')) return connection;
+    if (await requireCurrentNode(connection, namesOf(this.#context))) this.#current.add(connection);
+    return connection;
   }
 
   /** Failpoints around every commit within a step: what a step leaves half done must be as harmless. */

@@ -15,6 +15,7 @@ import {
   triggerOperations,
 } from './generated-names.js';
 import { lockTree, type Patience, runSteps, type Step } from './lock-patience.js';
+import { handOver, setFunctionStatements } from './set-functions.js';
 import type { TableDescription } from './table-description.js';
 
 export interface GroundOptions extends Patience {
@@ -56,42 +57,11 @@ async function logExists(connection: PostgresConnection, { names, set }: GroundO
 }
 
 async function logStatements({ names, set }: GroundOptions): Promise<readonly string[]> {
-  const files = [
-    'create_log',
-    'window',
-    'peek',
-    'nested',
-    'store_order',
-    'draw',
-    'turn',
-    'doorbell',
-    'suspend',
-  ];
-  const sql = await Promise.all(files.map((file) => readSql(`sql/set/${file}.sql`, names, set)));
-  const note = await readSql('sql/set/note_metadata.sql', names, set);
   return [
     `set local role ${quoteIdentifier(names.owner)}`,
-    ...sql,
-    note,
-    ...handOver(names, [`note_metadata_${set}()`, `ring_${set}(bigint)`]),
+    await readSql('sql/set/create_log.sql', names, set),
+    ...(await setFunctionStatements(names, set)),
     'reset role',
-  ];
-}
-
-/**
- * Functions become the capture role's, which needs CREATE on the schema for just that moment. Nobody else may call
- * them; triggers fire without asking.
- */
-function handOver(names: NodeNames, functions: readonly string[]): readonly string[] {
-  const schema = quoteIdentifier(names.schema);
-  const capture = quoteIdentifier(names.capture);
-  return [
-    `grant create on schema ${schema} to ${capture}`,
-    ...functions.flatMap((one) => [
-      `revoke all on function ${schema}.${one} from public`,
-      `alter function ${schema}.${one} owner to ${capture}`,
-    ]),
-    `revoke create on schema ${schema} from ${capture}`,
   ];
 }
 

@@ -109,10 +109,10 @@ async function perform(action: Action, about: Performance): Promise<number> {
 
 async function openRuntime(about: Performance): Promise<{ logger: Logger; reporter: ErrorReporter }> {
   const { host, options, goesOn, variables } = about;
-  const [{ createLogger }, { createErrorReporter }, { version }] = await Promise.all([
+  const [{ createLogger }, { createErrorReporter }, { releaseVersion }] = await Promise.all([
     import('../runtime/logger.js'),
     import('../runtime/error-reporter.js'),
-    import('./version.js'),
+    import('../runtime/release.js'),
   ]);
   const terminal = host.stderr.isTTY === true;
   const logger = createLogger({
@@ -121,7 +121,7 @@ async function openRuntime(about: Performance): Promise<{ logger: Logger; report
     color: wantsColor(host.stderr, variables),
     destination: host.stderr,
   });
-  const reporter = await createErrorReporter({ dsn: options.sentryDsn, release: version(), logger });
+  const reporter = await createErrorReporter({ dsn: options.sentryDsn, release: releaseVersion(), logger });
   return { logger, reporter };
 }
 

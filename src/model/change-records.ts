@@ -88,10 +88,15 @@ const intentSchema = z.strictObject({
 /** `/shovel/<cluster>/intents/<uuid>`: a change that was begun and not yet cleaned up. */
 export type Intent = Readonly<z.infer<typeof intentSchema>>;
 
-const clusterSchema = z.strictObject({
+// What a later release adds is no damage to this one.
+const clusterSchema = z.object({
   schema: z.literal(1),
   id: z.string(),
   createdAt: z.string(),
+  /** The newest release that all databases of the cluster were brought to. */
+  release: z.string().optional(),
+  /** The oldest release that can work with the cluster since then. */
+  minimumRelease: z.string().optional(),
 });
 export type ClusterRecord = Readonly<z.infer<typeof clusterSchema>>;
 

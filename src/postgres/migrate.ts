@@ -1,133 +1,145 @@
 /**
  * Brings a node's schema to this release: roles, schema, migrations (each run once, frozen by checksum) and the
- * functions of sql/functions (made again when their text changed). Safe to run any number of times at once. Needs no
- * superuser: CREATEROLE, or the roles made beforehand, and CREATE on the database. What a set needs besides is left
- * to src/capture.
+ * functions of sql/functions (made again when their text changed). Only ever forward: what a newer release made is
+ * left alone. Safe to run any number of times at once, by processes of any release. Needs no superuser: CREATEROLE,
+ * or the roles made beforehand, and CREATE on the database. What a set needs besides is left to src/capture.
  */
-import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
-import { ConfigurationError, IntegrityError, RefusedError } from '../errors.js';
+import { ConfigurationError, RefusedError } from '../errors.js';
+import { compareReleases, newestRelease } from '../model/release-order.js';
 import type { PostgresConnection } from './connect.js';
+import { type NodeLevel, nodeSchemaExists, readNodeLevel, requireOlderNode } from './node-level.js';
+import { noteFile, type Release, readRelease, type SqlFile } from './release-files.js';
 import { ensureRoles } from './roles.js';
-import { fillSql, type NodeNames, quoteIdentifier, quoteLiteral } from './sql-files.js';
+import { type NodeNames, quoteIdentifier, quoteLiteral } from './sql-files.js';
 import { PostgresError, SQLSTATE } from './sqlstate.js';
 import { transaction } from './transaction.js';
 import { withRetries } from './with-retries.js';
 
-const ROOT = new URL('../../', import.meta.url);
-
-/** A file of this release as it would be run in one database. */
-interface SqlFile {
-  /** Below the package's root. */
-  readonly path: string;
-  readonly sql: string;
-  /** sha256 of the file as shipped, so that all databases have the same. */
-  readonly checksum: string;
+export interface EnsureOptions {
+  /** For each lock that a file needs; it is tried again for some seconds. Writers wait behind it no longer than that. */
+  readonly lockTimeoutMs?: number;
 }
 
-interface Release {
-  readonly migrations: readonly SqlFile[];
-  readonly functions: readonly SqlFile[];
-}
+const LOCK_TIMEOUT_MS = 1_000;
 
 /**
+ * Returns whether anything was to be done. One transaction: all of it, or nothing.
  * @throws ConfigurationError `role_missing`, `role_membership_missing`, `privilege_missing`: the hint holds the SQL
- * @throws RefusedError `schema_taken`, `schema_newer`
+ * @throws RefusedError `schema_taken`, `schema_newer`, `schema_busy`
  * @throws IntegrityError `migration_changed`
  */
-export async function ensureNodeSchema(connection: PostgresConnection, names: NodeNames): Promise<void> {
+export async function ensureNodeSchema(
+  connection: PostgresConnection,
+  names: NodeNames,
+  { lockTimeoutMs = LOCK_TIMEOUT_MS }: EnsureOptions = {},
+): Promise<boolean> {
   const release = await readRelease(names);
-  // Roles each time anew: who drops the last schema of a server elsewhere drops them too.
-  await withRetries(async () => {
+  const work = async () => {
+    // Roles each time anew: who drops the last schema of a server elsewhere drops them too.
     await ensureRoles(connection, names);
-    if ((await pendingFiles(connection, { names, release })).length === 0) return;
+    if (isDone(await look(connection, { names, release }))) return false;
     await transaction(connection, async () => {
       await connection.script(`set local lock_timeout = '60s'`);
       await connection.query('select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))', [
         `shovel schema ${names.schema}`,
       ]);
+      const { files, level } = await look(connection, { names, release });
+      await connection.script(`set local lock_timeout = '${lockTimeoutMs}ms'`);
       for (const statement of await schemaStatements(connection, names)) await connection.script(statement);
-      for (const file of await pendingFiles(connection, { names, release })) {
+      const rises = files.length > 0 && minimumRises(files, level);
+      if (rises) await requireRest(connection, names);
+      for (const file of files) {
         await connection.script(file.sql);
-        await connection.query(
-          `insert into ${quoteIdentifier(names.schema)}.installed_file as f (path, checksum) values ($1, $2)
-           on conflict (path) do update set checksum = excluded.checksum, installed_at = pg_catalog.now()`,
-          [file.path, file.checksum],
-        );
+        await connection.script(noteFile(file, names));
       }
+      if (rises) await connection.script(endEpochs(names));
     });
-  });
+    return true;
+  };
+  try {
+    return await withRetries(work);
+  } catch (error) {
+    if (!(error instanceof PostgresError) || error.sqlstate !== SQLSTATE.lockNotAvailable) throw error;
+    throw new RefusedError(
+      'schema_busy',
+      `Tables of schema ${names.schema} in ${connection.display} are held by another session.`,
+      {
+        hint: 'Nothing was changed there. Try again when it has ended: see pg_locks for that schema, and shovel cluster status.',
+        cause: error,
+      },
+    );
+  }
 }
 
-/** The statements that ensureNodeSchema would run now beside those on roles. Reads only. */
+/** The statements that ensureNodeSchema would run now beside those on roles. Reads only. @throws as that does */
 export async function planNodeSchema(
   connection: PostgresConnection,
   names: NodeNames,
 ): Promise<readonly string[]> {
   const release = await readRelease(names);
-  const files = await pendingFiles(connection, { names, release });
-  if (files.length === 0) return [];
-  return [...(await schemaStatements(connection, names)), ...files.map((file) => file.sql)];
+  const looked = await look(connection, { names, release });
+  if (isDone(looked)) return [];
+  const { files, level } = looked;
+  return [
+    ...(await schemaStatements(connection, names)),
+    ...files.flatMap((file) => [file.sql, noteFile(file, names)]),
+    ...(minimumRises(files, level) ? [endEpochs(names)] : []),
+  ];
 }
 
-/** Whether the schema stands and is ours. */
-export async function nodeSchemaExists(connection: PostgresConnection, names: NodeNames): Promise<boolean> {
-  const rows = await connection.query('select pg_catalog.to_regclass($1)::oid as found', [
-    `${quoteIdentifier(names.schema)}.installed_file`,
-  ]);
-  return rows[0]?.found !== null;
+interface Looked {
+  /** What is not there yet, or of another text, in the order to be run. */
+  readonly files: readonly SqlFile[];
+  readonly level: NodeLevel | undefined;
 }
 
-async function readRelease(names: NodeNames): Promise<Release> {
-  const [migrations, functions] = await Promise.all([
-    readFolder('migrations', names),
-    readFolder('sql/functions', names),
-  ]);
-  return { migrations, functions };
+function isDone({ files, level }: Looked): boolean {
+  return files.length === 0 && level?.noted === true;
 }
 
-async function readFolder(folder: string, names: NodeNames): Promise<readonly SqlFile[]> {
-  const files = (await readdir(new URL(`${folder}/`, ROOT))).filter((file) => file.endsWith('.sql')).sort();
-  return Promise.all(
-    files.map(async (file) => {
-      const path = `${folder}/${file}`;
-      const text = await readFile(new URL(path, ROOT), 'utf8');
-      return { path, sql: fillSql(text, names), checksum: createHash('sha256').update(text).digest('hex') };
-    }),
-  );
-}
-
-/** What is not there yet, in the order to be run. */
-async function pendingFiles(
+async function look(
   connection: PostgresConnection,
   { names, release }: { names: NodeNames; release: Release },
-): Promise<readonly SqlFile[]> {
+): Promise<Looked> {
   const all = [...release.migrations, ...release.functions];
-  if (!(await nodeSchemaExists(connection, names))) return all;
-  const rows = await connection.query(
-    `select f.path, f.checksum from ${quoteIdentifier(names.schema)}.installed_file f`,
+  const level = await readNodeLevel(connection, { names, release });
+  if (level === undefined) return { files: all, level };
+  requireOlderNode(connection, { names, level, release });
+  return { files: all.filter((file) => level.installed.get(file.path) !== file.checksum), level };
+}
+
+/** Whether releases that could work with the node until now can do so no longer. */
+function minimumRises(files: readonly SqlFile[], level: NodeLevel | undefined): boolean {
+  const minimum = newestRelease(files.map((file) => file.minimumRelease));
+  if (level === undefined || minimum === null) return false;
+  return level.minimumRelease === null || compareReleases(minimum, level.minimumRelease) > 0;
+}
+
+/**
+ * A change that an older release has begun may have prepared functions of its own making. None is under way, and none
+ * begins until the transaction ends.
+ */
+async function requireRest(connection: PostgresConnection, names: NodeNames): Promise<void> {
+  const schema = quoteIdentifier(names.schema);
+  await connection.script(`lock table ${schema}.intent in share row exclusive mode`);
+  const rows = await connection.query(`select i.set_name from ${schema}.intent i order by 1 limit 1`);
+  const [row] = rows;
+  if (row === undefined) return;
+  throw new RefusedError(
+    'schema_busy',
+    `A change of set ${row.set_name} is not finished in ${connection.display}, and an older release may have begun it.`,
+    {
+      hint: 'Nothing was changed there. Run shovel cluster recover with the release that the node is at, then try again.',
+    },
   );
-  const installed = new Map(rows.map((row) => [row.path ?? '', row.checksum ?? '']));
-  for (const path of installed.keys()) {
-    if (path.startsWith('migrations/') && !release.migrations.some((file) => file.path === path)) {
-      throw new RefusedError(
-        'schema_newer',
-        `Schema ${names.schema} of ${connection.display} was made by a newer release (${path}).`,
-        { hint: 'Use that release, or a later one.' },
-      );
-    }
-  }
-  for (const file of release.migrations) {
-    const checksum = installed.get(file.path);
-    if (checksum !== undefined && checksum !== file.checksum) {
-      throw new IntegrityError(
-        'migration_changed',
-        `Schema ${names.schema} of ${connection.display} was made by another text of ${file.path}.`,
-        { hint: 'Install the package again: a released migration never changes.' },
-      );
-    }
-  }
-  return all.filter((file) => installed.get(file.path) !== file.checksum);
+}
+
+/**
+ * A relay that is at work meanwhile has to look at the node again before its next write. Without an owner the row says
+ * that no other relay has taken over.
+ */
+function endEpochs(names: NodeNames): string {
+  return `update ${quoteIdentifier(names.schema)}.set_head set epoch = epoch + 1, relay_owner = null, relay_since = null`;
 }
 
 /** Makes the schema where it is missing, and goes on as its owner. */
@@ -137,6 +149,8 @@ async function schemaStatements(
 ): Promise<readonly string[]> {
   const rows = await connection.query(
     `select r.rolname as owner, pg_catalog.to_regclass($2)::oid as files,
+        exists (select from pg_catalog.pg_attribute a
+          where a.attrelid = pg_catalog.to_regclass($2)::oid and a.attname = 'minimum_release') as noted,
         pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') as may_create,
         pg_catalog.current_database() as database, current_user as me
      from (select 1) one
@@ -147,7 +161,7 @@ async function schemaStatements(
   const schema = quoteIdentifier(names.schema);
   const owner = quoteIdentifier(names.owner);
   const become = `set local role ${owner}`;
-  if (found?.files) return [become];
+  if (found?.files) return [become, ...(found.noted === 't' ? [] : [addNotes(schema)])];
   if (found?.owner && found.owner !== names.owner) {
     throw new RefusedError(
       'schema_taken',
@@ -167,12 +181,19 @@ async function schemaStatements(
     ...(found?.owner ? [] : [`create schema ${schema} authorization ${owner}`]),
     become,
     `create table ${schema}.installed_file (
-  path         text        constraint installed_file_pkey primary key,
-  checksum     text        not null,
-  installed_at timestamptz not null default pg_catalog.now()
+  path            text        constraint installed_file_pkey primary key,
+  checksum        text        not null,
+  installed_at    timestamptz not null default pg_catalog.now(),
+  release         text,
+  minimum_release text
 );
-comment on table ${schema}.installed_file is ${quoteLiteral('SQL files of the release that have been run here. Migrations are frozen: their checksum never changes.')}`,
+comment on table ${schema}.installed_file is ${quoteLiteral('SQL files that have been run here, those of a set under its name. Migrations are frozen: their checksum never changes. release: which release ran it; minimum_release: the oldest that can work with this database since then.')}`,
   ];
+}
+
+/** Nodes made by the first release lack these columns. */
+function addNotes(schema: string): string {
+  return `alter table ${schema}.installed_file add column if not exists release text, add column if not exists minimum_release text`;
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import { IntegrityError, RefusedError } from '../errors.js';
 import type { PostgresConnection } from '../postgres/connect.js';
+import { requireCurrentNode } from '../postgres/node-level.js';
 import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
 import { SET_GONE } from './head.js';
 import type { LogNames } from './relay-set.js';
@@ -29,12 +30,14 @@ export interface NodeSessionOptions {
 
 /**
  * Undefined where the node no longer holds the set.
- * @throws IntegrityError `node_changed`, `sequence_cached`; UnreachableError, ConfigurationError
+ * @throws IntegrityError `node_changed`, `sequence_cached`; UnreachableError, ConfigurationError; RefusedError
+ * `schema_older`, `schema_newer`: the node is of another release
  */
 export async function openNodeSession(options: NodeSessionOptions): Promise<NodeSession | undefined> {
   const connection = inTurns(await options.openNode());
   try {
     await prepareSession(connection);
+    await requireCurrentNode(connection, options.log.names);
     const facts = await readFacts(connection, options);
     if (facts !== undefined) return { connection, facts };
   } catch (error) {

@@ -1,7 +1,8 @@
 /** `shovel version` */
+
+import { releaseVersion } from '../../runtime/release.js';
 import { ONE_SHOT, type Runner } from '../run-command.js';
 import type { ShovelCommand } from '../shovel-command.js';
-import { version } from '../version.js';
 
 export function addVersion(program: ShovelCommand, runner: Runner): void {
   const command = program
@@ -10,8 +11,8 @@ export function addVersion(program: ShovelCommand, runner: Runner): void {
     .examples(['shovel version --json']);
   command.action(() =>
     runner.run(command, ONE_SHOT, async () => ({
-      document: { version: version(), node: process.versions.node },
-      lines: () => [`shovel ${version()}`],
+      document: { version: releaseVersion(), node: process.versions.node },
+      lines: () => [`shovel ${releaseVersion()}`],
     })),
   );
 }
