@@ -1,10 +1,11 @@
 /** A cluster at a glance: how many sets, and what is in doubt in their databases. Changes nothing. */
 import { ShovelError } from '../errors.js';
-import { decodeIntent, decodeRecord, type Intent } from '../model/change-records.js';
+import { decodeRecord, type Intent } from '../model/change-records.js';
 import { listPrepared } from '../postgres/prepared-transaction.js';
+import { clusterPlaces, loadIntents } from './cluster-places.js';
 import { type AdminContext, pathsOf } from './context.js';
 import { loadSets } from './list-sets.js';
-import { listBelow, requireCluster } from './load-set.js';
+import { requireCluster } from './load-set.js';
 import { gidPrefix, parseGid } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 
@@ -23,6 +24,8 @@ export interface ClusterStatus {
   readonly coordinator: string;
   /** Of the layout in the coordinator. */
   readonly version: number;
+  /** That all databases were brought to; null where no command has noted it. */
+  readonly release: string | null;
   readonly sets: number;
   readonly in_doubt: readonly InDoubt[];
   /** Databases that could not be asked. */
@@ -37,23 +40,12 @@ export interface ClusterStatus {
 export async function clusterStatus(context: AdminContext): Promise<ClusterStatus> {
   const { cluster } = await requireCluster(context);
   const sets = await loadSets(context);
-  const intents = await readIntents(context);
-  const places = new Map<string, { set: string; database: string; dsn: string }>();
-  for (const set of sets) {
-    for (const [database, { dsn }] of Object.entries(set.configuration.databases)) {
-      places.set(JSON.stringify([database, dsn]), { set: set.name, database, dsn });
-    }
-  }
-  for (const intent of intents) {
-    for (const { database, dsn } of intent.nodes) {
-      const key = JSON.stringify([database, dsn]);
-      if (!places.has(key)) places.set(key, { set: intent.set, database, dsn });
-    }
-  }
+  const intents = await loadIntents(context);
   const found = new Map<string, InDoubt>();
   const unreachable: { set: string; database: string; error: string }[] = [];
   await withSessions(context, async (sessions) => {
-    for (const { set, database, dsn } of places.values()) {
+    for (const { sets: of, database, dsn } of clusterPlaces(sets, intents)) {
+      const set = of[0] ?? '';
       try {
         const connection = await sessions.connection({ database, dsn });
         for (const { gid, ageSeconds } of await listPrepared(connection, gidPrefix(context.cluster))) {
@@ -80,21 +72,11 @@ export async function clusterStatus(context: AdminContext): Promise<ClusterStatu
     cluster: context.cluster,
     coordinator: context.coordinator.display,
     version: cluster.schema,
+    release: cluster.release ?? null,
     sets: sets.length,
     in_doubt: [...found.values()],
     unreachable,
   };
-}
-
-async function readIntents(context: AdminContext): Promise<readonly Intent[]> {
-  const paths = pathsOf(context);
-  const ids = await listBelow(context, paths.intents);
-  const intents: Intent[] = [];
-  for (const id of ids) {
-    const entry = await context.coordinator.read(paths.intent(id));
-    if (entry) intents.push(decodeIntent(entry.data, paths.intent(id)));
-  }
-  return intents;
 }
 
 async function decisionOn(

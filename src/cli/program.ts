@@ -1,7 +1,11 @@
 /** All commands, and what they have in common. One command a file, in commands/. */
+
+import { releaseVersion } from '../runtime/release.js';
+import { addClusterDestroy } from './commands/cluster-destroy.js';
 import { addClusterInit } from './commands/cluster-init.js';
 import { addClusterRecover } from './commands/cluster-recover.js';
 import { addClusterStatus } from './commands/cluster-status.js';
+import { addClusterUpgrade } from './commands/cluster-upgrade.js';
 import { addDemo } from './commands/demo.js';
 import { addNodeAdopt } from './commands/node-adopt.js';
 import { addRelay } from './commands/relay.js';
@@ -18,7 +22,6 @@ import { addGlobalOptions } from './global-options.js';
 import type { Host } from './host.js';
 import type { Runner } from './run-command.js';
 import { commandMissing, HELP, ShovelCommand } from './shovel-command.js';
-import { version } from './version.js';
 
 export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): ShovelCommand {
   const program = new ShovelCommand('shovel');
@@ -26,7 +29,7 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
     .description(
       'Change data capture for PostgreSQL by triggers: nothing lost, nothing blocked, no extension, no slot.',
     )
-    .version(version(), '--version', 'the version of this program')
+    .version(releaseVersion(), '--version', 'the version of this program')
     .helpOption('--help', 'what a command does, with an example')
     .helpCommand('help [command]', 'the same as --help')
     .configureHelp(HELP)
@@ -51,8 +54,10 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
 
   const cluster = group(program, 'cluster', 'where sets and decisions are kept');
   addClusterInit(cluster, runner);
+  addClusterUpgrade(cluster, runner);
   addClusterStatus(cluster, runner);
   addClusterRecover(cluster, runner);
+  addClusterDestroy(cluster, runner);
   cluster.examples(['shovel cluster status']);
 
   const set = group(program, 'set', 'tables that are captured together');
