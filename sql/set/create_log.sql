@@ -20,13 +20,12 @@ create table @schema@.log_@set@_0 (
   seq   bigint      not null default pg_catalog.nextval('@schema@.seq_@set@'),
   xid   xid8        not null default pg_catalog.pg_current_xact_id(),
   at    timestamptz not null default pg_catalog.statement_timestamp(),
+  old_xmin xid,
   rel   integer     not null,
-  ver   integer     not null,
-  op    "char"      not null,
-  mark  "char",
   old_ctid tid,
   new_ctid tid,
-  old_xmin xid,
+  op    "char"      not null,
+  mark  "char",
   leaf  oid,
   meta  bigint,
   old   text,
@@ -34,17 +33,20 @@ create table @schema@.log_@set@_0 (
   extra text
 ) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 comment on table @schema@.log_@set@_0 is
-  'Mutation log of set @set@. op: I U D T; K an update that changed the key (U has no old image unless the table asks for one: its key stands in new); M application context (in new). mark: f whole-row fallback, o oversized, u unreadable. meta: seq of the M row that applies. old_ctid, new_ctid, old_xmin: which versions of the row the mutation ended and began, for putting nested writes in order.';
+  'Mutation log of set @set@. rel: table and version, a row of captured_table; 0 of application context. op: I U D T; K an update that changed the key (U has no old image unless the table asks for one: its key stands in new); M application context (in new). mark: f whole-row fallback, o oversized, u unreadable. meta: seq of the M row that applies. old_ctid, new_ctid, old_xmin: which versions of the row the mutation ended and began, for putting nested writes in order.';
 create index log_@set@_0_seq on @schema@.log_@set@_0 (seq);
 
 create table @schema@.log_@set@_1 (like @schema@.log_@set@_0 including all) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 create table @schema@.log_@set@_2 (like @schema@.log_@set@_0 including all) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
 create view @schema@.log_@set@ as
-  select * from @schema@.log_@set@_0 union all
-  select * from @schema@.log_@set@_1 union all
-  select * from @schema@.log_@set@_2;
-comment on view @schema@.log_@set@ is 'All segments of the mutation log of set @set@.';
+  select l.*, (select c.set_version from @schema@.captured_table c where c.rel = l.rel) as ver
+  from (
+    select * from @schema@.log_@set@_0 union all
+    select * from @schema@.log_@set@_1 union all
+    select * from @schema@.log_@set@_2) l;
+comment on view @schema@.log_@set@ is
+  'All segments of the mutation log of set @set@. ver: the set''s version under which it was captured.';
 
 create table @schema@.ticket_@set@_0 (
   ticket      bigint      not null primary key,

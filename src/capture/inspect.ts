@@ -236,8 +236,8 @@ function functionFindings(
     // As it was before activation put the number in.
     const body = actual
       ?.slice(1, -1)
-      .replaceAll(`(${rel}, ${options.version}, `, `(@rel@, ${options.version}, `)
-      .replaceAll(`select ${rel}, ${options.version}, `, `select @rel@, ${options.version}, `);
+      .replaceAll(`values (${rel}, `, 'values (@rel@, ')
+      .replaceAll(`select ${rel}, s.p, `, 'select @rel@, s.p, ');
     if (body === undefined || options.hash(body) !== definition.made?.bodies[operation]) {
       findings.push({
         code: body === undefined ? 'function_missing' : 'function_replaced',

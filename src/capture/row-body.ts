@@ -13,6 +13,7 @@ import {
   directKey,
   extraImage,
   keyChanged,
+  keyKept,
   oldColumns,
   omitUnchanged,
   pinnedImage,
@@ -66,29 +67,81 @@ export function rowDeclarations(table: TableDescription, operation: RowOperation
 }
 
 /**
- * A row as a row trigger logs it. The common case comes first and takes as few expressions as can be, for PL/pgSQL makes
- * each ready anew in every transaction: nothing went wrong, no context, the first segment.
+ * A row as a row trigger logs it. The common case comes first and takes as few expressions, and in them as few functions,
+ * as can be, for PL/pgSQL makes each ready anew in every transaction: nothing went wrong, the key stays, JSON tells all,
+ * no context, nobody to wake. Whatever is not so starts again and goes the long way.
  */
 export function rowBody(table: TableDescription, operation: RowOperation, options: FunctionOptions): string {
+  const quick = quickAttempt(table, operation, options);
+  const fits = quick
+    ? `${quick.size} operator(pg_catalog.<=) ${options.rowBytes}`
+    : `m_ is null and ${made(operation)} is not null and ${size()} operator(pg_catalog.<=) ${options.rowBytes}`;
+  const again = `  if ${made(operation)} is null then
+${rowAttempt(table, operation, options)}
+  end if;
+`;
   return `declare
 ${rowDeclarations(table, operation)}
   c_ pg_catalog.int8;
   z_ pg_catalog.record;
 begin
-${rowAttempt(table, operation, options)}
-  w_ := case when m_ is null and ${made(operation)} is not null and ${size()} operator(pg_catalog.<=) ${options.rowBytes}
-      and coalesce(pg_catalog.current_setting('shovel.metadata', true) operator(pg_catalog.=) '', true)
+${quick ? quick.statements : rowAttempt(table, operation, options)}
+  w_ := case when ${fits} and nullif(pg_catalog.current_setting('shovel.metadata', true), '') is null
     then ${switchValue(options)} end;
-  if w_ operator(pg_catalog.=) 0 then
-${rowInsert(table, operation, { ...options, segment: 0 })}
-    return z_;
-  end if;
-${rowRest(table, operation, options)}
+${rowInsert(table, operation, { ...options, common: quick ? 'quick' : 'long' })}
+${quick ? again : ''}${rowRest(table, operation, options)}
 ${metadata(options)}
 ${chooseSegment(options)}
 ${rowInsert(table, operation, options)}
   return z_;
 end`;
+}
+
+interface QuickAttempt {
+  readonly statements: string;
+  readonly size: string;
+}
+
+/**
+ * One expression per image: null where the key changed, the columns are others, or JSON does not tell all. The image that
+ * `made` names is made last. Undefined where rows mostly need more than that.
+ */
+function quickAttempt(
+  table: TableDescription,
+  operation: RowOperation,
+  options: FunctionOptions,
+): QuickAttempt | undefined {
+  const { next, all } = rowsOf(operation);
+  const whole = table.captured.before === 'full';
+  const omits = omitsColumns(table, operation);
+  if (omits || table.columns.some((column) => column.asText)) return undefined;
+  const logged = all.filter((row) => row === next || !oldOnChange(table, operation));
+  const last = next ?? 'OLD';
+  const extra = extrasFound(table, { rows: logged, whole, omits, names: options.names });
+  const conditions = [
+    operation === 'u' ? keyKept(table) : undefined,
+    next || whole ? shapeTest(table, last) : undefined,
+    extra.length > 0 ? `not (${extra.map(({ test }) => test).join(' or ')})` : undefined,
+  ].filter((condition) => condition !== undefined);
+  const settings = settingsTest(table.settings);
+  const image = (row: RowVariable) => {
+    const pinned = imageOf(table, row, { whole, pinned: true, options });
+    if (table.isolated) return pinned;
+    const direct = imageOf(table, row, { whole, pinned: false, options });
+    return settings ? `case when ${settings} then ${direct} else ${pinned} end` : direct;
+  };
+  const value = (row: RowVariable) =>
+    row === last && conditions.length > 0
+      ? `case when ${conditions.join(' and ')} then ${image(row)} end`
+      : image(row);
+  return {
+    statements: `  begin
+${logged.map((row) => `    ${variable(row)} := ${value(row)};`).join('\n')}
+  exception when others then
+    null;
+  end;`,
+    size: logged.map((row) => `pg_catalog.octet_length(${variable(row)})`).join(' operator(pg_catalog.+) '),
+  };
 }
 
 /** What is null where the row was not of the columns that the function was made for. */
@@ -160,33 +213,34 @@ ${key}
 export interface RowInsertOptions extends FunctionOptions {
   /** Whether OLD and NEW have system columns. Default true. */
   readonly system?: boolean;
-  /** Of a row without mark and context; undefined: the segment that w_ names, with all columns. */
-  readonly segment?: 0;
+  /** Of a row without mark and context, after which the function returns; `quick`: an update that kept its key. */
+  readonly common?: 'quick' | 'long';
 }
 
 export function rowInsert(
   table: TableDescription,
   operation: RowOperation,
-  { system = true, segment: only, ...options }: RowInsertOptions,
+  { system = true, common, ...options }: RowInsertOptions,
 ): string {
   const { old, next } = rowsOf(operation);
-  const keyTest = oldOnChange(table, operation)
-    ? `o_ is not null${only === undefined ? ' and m_ is null' : ''}`
-    : 'd_';
+  const unmarked = common === undefined ? ' and m_ is null' : '';
+  const keyTest = oldOnChange(table, operation) ? `o_ is not null${unmarked}` : 'd_';
   const char = (letter: string) => `'${letter}'::pg_catalog."char"`;
+  const mayChangeKey = changesKey(table, operation) !== undefined && common !== 'quick';
+  const unlogged = common === 'quick' && oldOnChange(table, operation);
   const values: Partial<Record<LogColumn, string>> = {
-    op: changesKey(table, operation)
+    op: mayChangeKey
       ? `case when ${keyTest} then ${char('K')} else ${char('U')} end`
       : char(operation.toUpperCase()),
     ...(old && system ? { old_ctid: 'OLD.ctid', old_xmin: 'OLD.xmin' } : {}),
     ...(next && system ? { new_ctid: omitsColumns(table, operation) ? 't_' : 'NEW.ctid' } : {}),
     ...(table.captured.partitioned ? { leaf: 'TG_RELID' } : {}),
-    ...(old || only === undefined ? { old: 'o_' } : {}),
+    ...((old && !unlogged) || !common ? { old: 'o_' } : {}),
     ...(next ? { new: 'n_' } : {}),
-    ...(only === undefined ? { mark: 'm_', meta: 'c_', extra: 'x_' } : {}),
-    ...(only !== undefined && hasExtras(table, operation) ? { extra: 'x_' } : {}),
+    ...(common ? {} : { mark: 'm_', meta: 'c_' }),
+    ...(!common || (common === 'long' && hasExtras(table, operation)) ? { extra: 'x_' } : {}),
   };
-  return only === undefined ? insert(options, values) : insertInto(only, values, options);
+  return insert(options, values, common ? '\n    return z_;' : '');
 }
 
 function hasExtras(table: TableDescription, operation: RowOperation): boolean {
@@ -213,15 +267,7 @@ function images(
     onChange: string | undefined;
   },
 ): string {
-  const image = (row: RowVariable, pinned: boolean) => {
-    const keyOnly = row === 'OLD' && !whole;
-    if (pinned) {
-      return keyOnly
-        ? pinnedKey(table, row, options.names)
-        : pinnedImage(table, row, { names: options.names, strict: true });
-    }
-    return keyOnly ? directKey(table, row) : directImage(table, row);
-  };
+  const image = (row: RowVariable, pinned: boolean) => imageOf(table, row, { whole, pinned, options });
   const assign = (pinned: boolean, indent: string) =>
     rows
       .map((row) => {
@@ -240,15 +286,30 @@ ${assign(true, '      ')}
     end if;`;
 }
 
-function extras(
-  table: TableDescription,
-  {
-    rows,
-    whole,
-    omits,
-    names,
-  }: { rows: readonly RowVariable[]; whole: boolean; omits: boolean; names: NodeNames },
-): string {
+interface ImageOptions {
+  /** Whether the old image is the whole row. */
+  readonly whole: boolean;
+  /** Under pinned settings, by the sandbox. */
+  readonly pinned: boolean;
+  readonly options: FunctionOptions;
+}
+
+function imageOf(table: TableDescription, row: RowVariable, { whole, pinned, options }: ImageOptions) {
+  const keyOnly = row === 'OLD' && !whole;
+  if (!pinned) return keyOnly ? directKey(table, row) : directImage(table, row);
+  return keyOnly
+    ? pinnedKey(table, row, options.names)
+    : pinnedImage(table, row, { names: options.names, strict: true });
+}
+
+interface ExtraRows {
+  readonly rows: readonly RowVariable[];
+  readonly whole: boolean;
+  readonly omits: boolean;
+  readonly names: NodeNames;
+}
+
+function extrasFound(table: TableDescription, { rows, whole, omits, names }: ExtraRows) {
   const found = rows.flatMap((row) => {
     const only = row === 'OLD' && !whole ? oldColumns(table) : (table.captured.columns ?? undefined);
     const extra = extraImage(table, row, { names, only });
@@ -261,6 +322,11 @@ function extras(
       build: "pg_catalog.json_build_object('unchanged', u_)",
     });
   }
+  return found;
+}
+
+function extras(table: TableDescription, rows: ExtraRows): string {
+  const found = extrasFound(table, rows);
   if (found.length === 0) return '';
   const members = found.map(({ member, build }) => `'${member}', ${build}`);
   return `    if ${found.map(({ test }) => test).join(' or ')} then
@@ -314,22 +380,26 @@ export type LogColumn =
   | 'new'
   | 'extra';
 
-/** Into the segment that w_ names; into none while capture is suspended. */
-export function insert(options: FunctionOptions, values: Partial<Record<LogColumn, string>>): string {
+/** Into the segment that w_ names; into none while capture is suspended. `after`: what follows in each branch. */
+export function insert(
+  options: FunctionOptions,
+  values: Partial<Record<LogColumn, string>>,
+  after = '',
+): string {
   return `  if w_ operator(pg_catalog.=) 0 then
-${insertInto(0, values, options)}
+${insertInto(0, values, options)}${after}
   elsif w_ operator(pg_catalog.=) 1 then
-${insertInto(1, values, options)}
+${insertInto(1, values, options)}${after}
   elsif w_ operator(pg_catalog.=) 2 then
-${insertInto(2, values, options)}
+${insertInto(2, values, options)}${after}
   end if;`;
 }
 
 function insertInto(
   number: 0 | 1 | 2,
   values: Partial<Record<LogColumn, string>>,
-  { names, set, version }: FunctionOptions,
+  { names, set }: FunctionOptions,
 ): string {
-  return `    insert into ${quoteIdentifier(names.schema)}.log_${set}_${number} (rel, ver, ${Object.keys(values).join(', ')})
-      values (@rel@, ${version}, ${Object.values(values).join(', ')});`;
+  return `    insert into ${quoteIdentifier(names.schema)}.log_${set}_${number} (rel, ${Object.keys(values).join(', ')})
+      values (@rel@, ${Object.values(values).join(', ')});`;
 }

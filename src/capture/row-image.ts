@@ -100,16 +100,28 @@ export function plainKey(table: TableDescription): boolean {
  * operator, which costs a third; an operator may run an implicit cast, so not where casts are not trusted.
  */
 export function keyChanged(table: TableDescription): string | undefined {
+  return compareKeys(table, { operator: '<>', joined: 'or', records: 'record_image_ne' });
+}
+
+/** The opposite. */
+export function keyKept(table: TableDescription): string | undefined {
+  return compareKeys(table, { operator: '=', joined: 'and', records: 'record_image_eq' });
+}
+
+function compareKeys(
+  table: TableDescription,
+  { operator, joined, records }: { operator: string; joined: string; records: string },
+): string | undefined {
   const { key } = table.captured;
   if (!key) return undefined;
   const value = (row: RowVariable, name: string) => `${row}.${quoteIdentifier(name)}`;
   if (plainKey(table)) {
     return key
-      .map((name) => `${value('OLD', name)} operator(pg_catalog.<>) ${value('NEW', name)}`)
-      .join(' or ');
+      .map((name) => `${value('OLD', name)} operator(pg_catalog.${operator}) ${value('NEW', name)}`)
+      .join(` ${joined} `);
   }
   const image = (row: RowVariable) => `ROW(${key.map((name) => value(row, name)).join(', ')})`;
-  return `pg_catalog.record_image_ne(${image('OLD')}, ${image('NEW')})`;
+  return `pg_catalog.${records}(${image('OLD')}, ${image('NEW')})`;
 }
 
 export function pinnedKey(table: TableDescription, row: RowVariable, names: NodeNames): string | undefined {

@@ -45,7 +45,10 @@ export async function* readMutations(
       if (published === undefined) continue;
       const partition = truncated === 'partition' ? partitionOf(row) : null;
       const metadata = contexts.of(row);
-      chunk.push({ mutation: mutationOf(row, { operation: published, partition, metadata }), table });
+      chunk.push({
+        mutation: mutationOf(row, { operation: published, version: table.version, partition, metadata }),
+        table,
+      });
     }
     yield chunk;
   }
@@ -53,14 +56,14 @@ export async function* readMutations(
 
 function mutationOf(
   row: LogRow,
-  more: Pick<Mutation, 'partition' | 'metadata'> & { readonly operation: MutationOperation },
+  more: Pick<Mutation, 'version' | 'partition' | 'metadata'> & { readonly operation: MutationOperation },
 ): Mutation {
   return {
     seq: row.seq,
     xid: row.xid,
     atMs: row.atMs,
     rel: row.rel,
-    version: row.version,
+    version: more.version,
     op: more.operation,
     mark: markOf(row.mark),
     old: row.old,

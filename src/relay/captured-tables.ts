@@ -6,6 +6,8 @@ import type { LogNames } from './relay-set.js';
 
 export interface KnownTable {
   readonly captured: CapturedTable;
+  /** Of the set, that its functions were made for. */
+  readonly version: string;
   /** The root's, where it is partitioned. */
   readonly relid: string;
 }
@@ -28,7 +30,7 @@ export class CapturedTables {
     const missing = [...rels].filter((rel) => !this.#known.has(rel));
     if (missing.length === 0) return;
     const rows = await connection.query(
-      `select c.rel, c.relid, c.definition from ${this.#log.schema}.captured_table c
+      `select c.rel, c.set_version, c.relid, c.definition from ${this.#log.schema}.captured_table c
        where c.set_name = $1 and c.rel = any ($2::integer[])`,
       [this.#log.set, `{${missing.join(',')}}`],
     );
@@ -39,7 +41,8 @@ export class CapturedTables {
 
   #decode(row: Readonly<Record<string, string | null>>): KnownTable {
     try {
-      return { captured: decodeCapturedTable(row.definition ?? ''), relid: row.relid ?? '' };
+      const captured = decodeCapturedTable(row.definition ?? '');
+      return { captured, version: row.set_version ?? '', relid: row.relid ?? '' };
     } catch (cause) {
       throw this.#damaged(row.rel ?? '', cause);
     }

@@ -15,7 +15,6 @@ export interface LogRow {
   readonly xid: string;
   readonly atMs: string;
   readonly rel: string;
-  readonly version: string;
   readonly op: string;
   readonly mark: string | null;
   readonly leaf: string | null;
@@ -119,15 +118,14 @@ function decodeRow(row: readonly (string | null)[]): LogRow {
     xid: row[1] ?? '',
     atMs: row[2] ?? '',
     rel: row[3] ?? '',
-    version: row[4] ?? '',
-    op: row[5] ?? '',
-    mark: row[6] ?? null,
-    leaf: row[7] ?? null,
-    meta: row[8] ?? null,
-    old: row[9] ?? null,
-    new: row[10] ?? null,
-    extra: row[11] ?? null,
-    source: row[12] ?? '',
+    op: row[4] ?? '',
+    mark: row[5] ?? null,
+    leaf: row[6] ?? null,
+    meta: row[7] ?? null,
+    old: row[8] ?? null,
+    new: row[9] ?? null,
+    extra: row[10] ?? null,
+    source: row[11] ?? '',
   };
 }
 
@@ -183,7 +181,7 @@ function orderSql({ log, ticket, previousSnapshot }: BatchOptions): string {
     ) q order by q.last, q.seq`;
 }
 
-const COLUMNS = ['xid', 'at', 'rel', 'ver', 'op', 'mark', 'leaf', 'meta', 'old', 'new', 'extra'];
+const COLUMNS = ['xid', 'at', 'rel', 'op', 'mark', 'leaf', 'meta', 'old', 'new', 'extra'];
 
 /**
  * Where nested writes were put in order, the row that was logged at `source` is published at `slot`; the lateral look-up
@@ -208,7 +206,7 @@ function withinBytes(
   rows: string,
   { order, bytes }: { readonly order: string; readonly bytes: string },
 ): string {
-  return `select c.seq, c.xid, pg_catalog.floor(extract(epoch from c.at) * 1000)::bigint, c.rel, c.ver, c.op, c.mark,
+  return `select c.seq, c.xid, pg_catalog.floor(extract(epoch from c.at) * 1000)::bigint, c.rel, c.op, c.mark,
       c.leaf, c.meta, c.old, c.new, c.extra, c.source
     from (
       select r.*, pg_catalog.sum(r.bytes) over (order by r.${order} rows unbounded preceding) - r.bytes as ahead

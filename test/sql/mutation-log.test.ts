@@ -127,8 +127,8 @@ describe.each([
   async function write(session: PostgresConnection, rows: Rows = {}): Promise<void> {
     const { set = 'a', count = 1, segment = 0, age = '0', text = '{"id":1}' } = rows;
     await session.query(
-      `insert into shovel.log_${set}_${segment} (at, rel, ver, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
-       select statement_timestamp() - $1::interval, 1, 7, 'I', null, null, '(0,1)', null, null, null, null, $2, null
+      `insert into shovel.log_${set}_${segment} (at, rel, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
+       select statement_timestamp() - $1::interval, 1, 'I', null, null, '(0,1)', null, null, null, null, $2, null
        from generate_series(1, $3)`,
       [age, text, String(count)],
     );

@@ -75,6 +75,7 @@ describe('the board of tickets', () => {
 
 describe('truncates of partitions', () => {
   const table = {
+    version: '1',
     relid: '100',
     captured: {
       schema: 'public',
@@ -92,7 +93,6 @@ describe('truncates of partitions', () => {
     xid,
     atMs,
     rel: '1',
-    version: '1',
     op: 'T',
     mark: null,
     leaf,
