@@ -204,6 +204,7 @@ export async function forgetNode({ context, connection, intent, fence }: NodeTas
   const left = await connection.query(
     `select exists (select from ${schema}.replication_set) or exists (select from ${schema}.intent) as used`,
   );
-  if (left[0]?.used === 'f') await dropNodeSchema(connection, { names, lockTimeoutMs: 1_000 });
+  if (left[0]?.used === 'f')
+    await dropNodeSchema(connection, { names, lockTimeoutMs: context.lockTimeoutMs });
   return { kind: 'done' };
 }

@@ -209,9 +209,7 @@ export async function dropNodeSchema(
     if (!(await nodeSchemaExists(connection, names))) return true;
     await connection.script(`set local lock_timeout = '${lockTimeoutMs}ms'`);
     await connection.script(`set local role ${quoteIdentifier(names.owner)}`);
-    await connection.script(
-      `lock table ${schema}.intent, ${schema}.replication_set in access exclusive mode`,
-    );
+    await lockSchema(connection, names);
     const rows = await connection.query(
       `select exists (select from ${schema}.replication_set) or exists (select from ${schema}.intent) as used`,
     );
@@ -220,7 +218,7 @@ export async function dropNodeSchema(
     return true;
   };
   try {
-    const gone = await withRetries(() => transaction(connection, work));
+    const gone = await withRetries(() => transaction(connection, work), DROP_TRIES);
     if (gone) await dropRoles(connection, names);
     return gone;
   } catch (error) {
@@ -228,6 +226,30 @@ export async function dropNodeSchema(
     if (error instanceof PostgresError && error.sqlstate === SQLSTATE.lockNotAvailable) return false;
     throw error;
   }
+}
+
+/** With pauses between them some ten seconds, where somebody reads there for long. */
+const DROP_TRIES = 100;
+
+/**
+ * All or nothing, as LOCK TABLE does not wait: who reads for monitoring takes the view's lock first and then those of
+ * the tables, and while we waited for one holding the other we would stand in a circle. So the view is waited for, while
+ * we hold nothing, by giving it the owner that it has: LOCK TABLE would take the catalog's views below it along.
+ */
+async function lockSchema(connection: PostgresConnection, names: NodeNames): Promise<void> {
+  const schema = quoteIdentifier(names.schema);
+  await connection.script(
+    `alter view if exists ${schema}.mutation_log owner to ${quoteIdentifier(names.owner)}`,
+  );
+  const tables = await connection.query(
+    `select pg_catalog.format('%I.%I', n.nspname, c.relname) as name
+     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and c.relkind = 'r' order by c.oid`,
+    [names.schema],
+  );
+  if (tables.length === 0) return;
+  const list = tables.map((table) => table.name).join(', ');
+  await connection.script(`lock table ${list} in access exclusive mode nowait`);
 }
 
 /** A role that other databases or people still need stays: that is no error. */
