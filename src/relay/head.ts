@@ -25,6 +25,15 @@ export async function takeOver(
   return BigInt(epoch);
 }
 
+/** False where the epoch was raised by nobody who draws: see postgres/migrate.ts. */
+export async function hasOwner(connection: PostgresConnection, log: LogNames): Promise<boolean> {
+  const rows = await connection.query(
+    `select h.relay_owner is not null as owned from ${log.schema}.set_head h where h.set_name = $1`,
+    [log.set],
+  );
+  return rows[0]?.owned === 't';
+}
+
 /** Says that the relay is alive. @throws FencedError `relay_fenced`, IntegrityError `source_went_back` */
 export async function refreshSeen(
   connection: PostgresConnection,

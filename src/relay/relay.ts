@@ -9,7 +9,7 @@
  * Maintained invariant: whatever is published, and every position, is written under the epoch that this relay took.
  */
 import type { Coordinator, Lease } from '../coordinator/coordinator.js';
-import { RefusedError, ShovelError } from '../errors.js';
+import { FencedError, RefusedError, ShovelError } from '../errors.js';
 import { clusterPaths } from '../model/change-paths.js';
 import { type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
@@ -17,7 +17,7 @@ import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher } from '../streams/publisher.js';
-import { takeOver } from './head.js';
+import { hasOwner, takeOver } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
 import { NodeKeeper } from './node-keeper.js';
 import { isGone, type NodeSession, openNodeSession } from './node-session.js';
@@ -113,11 +113,33 @@ class Relay {
         if (outcome === 'lost' && !signal.aborted) {
           this.#logger.warn({}, 'the lease is lost: standing by until it can be had again');
         }
+      } catch (error) {
+        if (!(error instanceof FencedError) || !(await this.#isFree())) throw error;
+        this.#logger.info({}, 'the node was upgraded: taking the set over again');
       } finally {
         await lease.release();
       }
     }
     return this.#summary('stopped');
+  }
+
+  /**
+   * Whether an epoch ended without another relay: by `cluster upgrade`, where this release may still be new enough.
+   * @throws RefusedError `schema_newer` where it is not
+   */
+  async #isFree(): Promise<boolean> {
+    try {
+      const session = await this.#openSession();
+      if (session === undefined) return false;
+      try {
+        return !(await hasOwner(session.connection, this.#log));
+      } finally {
+        await session.connection.end();
+      }
+    } catch (error) {
+      if (error instanceof ShovelError && error.retryable) return false;
+      throw error;
+    }
   }
 
   /** Waits until nobody else holds it; undefined when told to stop. */

@@ -32,6 +32,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Default: an empty folder. */
   readonly cwd?: string;
+  /** `bin/shovel.js` of another release; default: this one's. */
+  readonly bin?: string;
   /** Killed after that; default 60 s. */
   readonly timeoutMs?: number;
 }
@@ -87,7 +89,7 @@ function newest(folder: string): number {
 }
 
 export function startCli(args: readonly string[], options: CliOptions = {}): RunningCli {
-  const child = spawn(process.execPath, [BIN, ...args], {
+  const child = spawn(process.execPath, [options.bin ?? BIN, ...args], {
     cwd: options.cwd ?? mkdtempSync(join(tmpdir(), 'shovel-cli-')),
     env: { PATH: process.env.PATH, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
