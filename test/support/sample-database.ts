@@ -7,21 +7,17 @@ import { randomInt } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { memberText } from '../../src/model/json-text.js';
 import { openConnection } from '../../src/postgres/connect.js';
-import { quoteIdentifier, quoteLiteral } from '../../src/postgres/sql-files.js';
 import { onPublic } from './captured-node.js';
+import { type ComparedTable, compareTable, tableEntry } from './compare-table.js';
 import { type Action, RandomWorkload } from './random-workload.js';
 import { Reader, type ReaderOptions } from './reader.js';
 import { RelayedNode } from './relayed-node.js';
 
-export interface SampleTable {
+export interface SampleTable extends Pick<ComparedTable, 'excluded' | 'where'> {
   /** Of the message's key; null: keyless. */
   readonly key: readonly string[] | null;
   /** Other keys of its entry in the set file, YAML in flow style. */
   readonly options?: string;
-  /** Columns that the set leaves out. */
-  readonly excluded?: readonly string[];
-  /** SQL, where the set has a filter. */
-  readonly where?: string;
 }
 
 export interface ForeignKey {
@@ -128,7 +124,10 @@ async function relayWorkload(
     }
     read = lines.length;
     for (const table of Object.keys(database.tables)) {
-      const differences = await compareTable({ relayed, reader, table, ...database.tables[table] });
+      const differences = await compareTable(
+        { connection: relayed.node.connection, reader },
+        { schema: schemaOf(table), table: tableOf(table), ...database.tables[table] },
+      );
       if (differences.length > 0) {
         throw new Error(`after round ${round} ${table} differs:\n${differences.slice(0, 10).join('\n')}`);
       }
@@ -162,15 +161,9 @@ async function setupOf(database: SampleDatabase, server: string): Promise<string
 /** Schemas have no dot in their names here. */
 const schemaOf = (name: string) => name.slice(0, name.indexOf('.'));
 const tableOf = (name: string) => name.slice(name.indexOf('.') + 1);
-const quoteAlways = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
-function setFileEntry([name, { options, excluded }]: readonly [string, SampleTable]): string {
-  const parts = [
-    `name: ${quoteLiteral(`${quoteAlways(schemaOf(name))}.${quoteAlways(tableOf(name))}`)}`,
-    ...(options ? [options] : []),
-    ...(excluded ? [`exclude: [${excluded.join(', ')}]`] : []),
-  ];
-  return `- { ${parts.join(', ')} }`;
+function setFileEntry([name, table]: readonly [string, SampleTable]): string {
+  return tableEntry({ schema: schemaOf(name), table: tableOf(name), ...table });
 }
 
 function checkState(database: SampleDatabase, reader: Reader): void {
@@ -191,46 +184,4 @@ function orphans(state: State, { from, columns, to, key }: ForeignKey): readonly
     if (values.includes('null') || parents.has(values.join(' '))) return [];
     return [`${from} (${columns.join(', ')}) = (${values.join(', ')}) is not in ${to}`];
   });
-}
-
-/** Every row that only the messages or only the table has, as PostgreSQL's text of all of its columns. */
-async function compareTable({
-  relayed,
-  reader,
-  table,
-  excluded = [],
-  where = 'true',
-}: { relayed: RelayedNode; reader: Reader; table: string } & Partial<SampleTable>): Promise<
-  readonly string[]
-> {
-  const { connection } = relayed.node;
-  const name = `${quoteIdentifier(schemaOf(table))}.${quoteIdentifier(tableOf(table))}`;
-  const columns = await connection.query(
-    `select a.attname as name, a.atttypid::regtype::text as type, c.relkind as kind
-     from pg_attribute a join pg_class c on c.oid = a.attrelid
-     where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
-       and not (a.attname = any (array(select json_array_elements_text($2::json)))) order by a.attnum`,
-    [name, JSON.stringify(excluded)],
-  );
-  const values = (nulls: boolean) =>
-    columns
-      .map((column) => {
-        const value = `r.${quoteIdentifier(column.name ?? '')}`;
-        if (!nulls || !/^jsonb?$/.test(column.type ?? '')) return value;
-        return `case when (item_.doc_ -> 'nulls')::jsonb ? ${quoteLiteral(column.name ?? '')} then 'null'::${column.type} else ${value} end`;
-      })
-      .join(', ');
-  const rows = reader.rowsWithNulls(table).map(({ text, jsonNull }) => ({ row: text, nulls: jsonNull }));
-  const only = columns[0]?.kind === 'p' ? '' : 'only';
-  const differences = await connection.arrays(
-    `with replayed(line) as (
-       select row(${values(true)})::text from json_array_elements($1::json) item_(doc_),
-         json_populate_record(null::${name}, (item_.doc_ ->> 'row')::json) r),
-     real(line) as (select row(${values(false)})::text from ${only} ${name} r where ${where})
-     select 'only published: ' || d.line from (select line from replayed except all select line from real) d
-     union all
-     select 'only in the table: ' || d.line from (select line from real except all select line from replayed) d`,
-    [JSON.stringify(rows)],
-  );
-  return differences.map(([line]) => line ?? '');
 }
