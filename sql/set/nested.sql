@@ -8,7 +8,8 @@
 --             at only in transactions that ended a version of their own (old_xmin), or took a key before they ended an
 --             older row: without one of these nothing can be. From there on, whatever shares a version or a key.
 --             Reading a member unescapes every string, and none may hold \u0000, so another escape stands for it. What
---             statement triggers logged has no ctids and is left as it is.
+--             statement triggers logged has no ctids and is left as it is. Where a table's inserts, updates or deletes
+--             are not captured, nobody knows who held a key in between: the versions' places alone decide.
 -- Touches:    reads the log
 create or replace function @schema@.nested_@set@(p_before pg_snapshot, p_now pg_snapshot, p_first bigint, p_last bigint)
   returns table (xid xid8, rel integer, seq bigint, op "char", place text, emptied boolean,
@@ -45,7 +46,8 @@ begin
     cross join lateral (
       select string_agg((replace(coalesce(l.old, l.new), '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) as old_key,
              case when b.op <> 'U' or b.mark = 'f' then string_agg((replace(l.new, '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) end as new_key
-      from json_array_elements_text(coalesce(nullif((c.definition::json -> 'key')::text, 'null')::json, '[]')) with ordinality n(name, at)
+      from json_array_elements_text(case when (c.definition::jsonb -> 'operations') ?& array['insert', 'update', 'delete']
+        then coalesce(nullif((c.definition::json -> 'key')::text, 'null')::json, '[]') else '[]' end) with ordinality n(name, at)
     ) k
   ),
   token as materialized (
