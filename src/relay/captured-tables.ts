@@ -39,6 +39,21 @@ export class CapturedTables {
     if (lost !== undefined) throw this.#damaged(lost, undefined);
   }
 
+  /**
+   * The same table as later versions describe it, oldest first: what they know of its columns may fit a row that was
+   * captured while the set still described the table as it had been before.
+   */
+  async later(connection: PostgresConnection, rel: string): Promise<readonly KnownTable[]> {
+    const rows = await connection.query(
+      `select c.rel, c.relid, c.definition from ${this.#log.schema}.captured_table c
+       join ${this.#log.schema}.captured_table o on o.set_name = c.set_name and o.rel = $2::integer
+         and c.rel > o.rel and (c.relid = o.relid or (c.schema_name, c.table_name) = (o.schema_name, o.table_name))
+       where c.set_name = $1 order by c.rel`,
+      [this.#log.set, rel],
+    );
+    return rows.map((row) => this.#decode(row));
+  }
+
   #decode(row: Readonly<Record<string, string | null>>): KnownTable {
     try {
       const captured = decodeCapturedTable(row.definition ?? '');

@@ -3,7 +3,9 @@
  * that the publisher takes, each with the position that is true once it is out. Read again after a crash, it makes
  * the same messages, and passes over those that are out already.
  */
-import { IntegrityError } from '../errors.js';
+import { IntegrityError, ShovelError } from '../errors.js';
+import type { CapturedTable } from '../model/captured-table.js';
+import type { Mutation } from '../model/mutation.js';
 import type { DrawnTicket } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { createSha256, sha256Hex } from '../runtime/hash.js';
@@ -82,6 +84,27 @@ export async function publishBatch(
     context.published(part.messages.length, bytesOf(part.messages));
   };
 
+  /** A key that the row does not have any more may be known to a later version of the table. */
+  const heirs = new Map<string, readonly CapturedTable[]>();
+  const encode = async (mutation: Mutation, table: KnownTable): Promise<readonly EncodedMessage[]> => {
+    try {
+      return encoder.mutation(mutation, table.captured);
+    } catch (error) {
+      if (!isKeyMissing(error)) throw error;
+      const later =
+        heirs.get(mutation.rel) ?? heirsOf(table, await context.tables.later(connection, mutation.rel));
+      heirs.set(mutation.rel, later);
+      for (const heir of later) {
+        try {
+          return encoder.mutation(mutation, heir);
+        } catch (again) {
+          if (!isKeyMissing(again)) throw again;
+        }
+      }
+      throw error;
+    }
+  };
+
   if (!routes.keyed) parts.begin(marker(encoder.begin()));
   const chunks = readMutations(connection, {
     log,
@@ -94,7 +117,7 @@ export async function publishBatch(
   });
   for await (const chunk of chunks) {
     for (const { mutation, table } of chunk) {
-      const encoded = encoder.mutation(mutation, table.captured);
+      const encoded = await encode(mutation, table);
       const outgoing: OutgoingMessage[] = [];
       for (const message of encoded) {
         if (!routes.keyed) {
@@ -110,6 +133,16 @@ export async function publishBatch(
   }
   if (parts.passing) throw partMissing(context, batch);
   await send(parts.end(routes.keyed ? undefined : marker(encoder.end(count, hash.hex()))), true);
+}
+
+/** Under the name that the table had when it was captured. */
+function heirsOf({ captured }: KnownTable, later: readonly KnownTable[]): readonly CapturedTable[] {
+  const { schema, table } = captured;
+  return later.map((heir) => ({ ...heir.captured, schema, table }));
+}
+
+function isKeyMissing(error: unknown): boolean {
+  return error instanceof ShovelError && error.code === 'row_key_missing';
 }
 
 async function storeOrder(

@@ -1,6 +1,7 @@
 /**
  * Row filters (`where`): asks PostgreSQL, which alone compares as the column's type does, whether the rows of a chunk
  * pass, and turns crossings into what a reader has to see: a row that leaves is deleted, one that enters inserted.
+ * A row that lacks a column of its filter is judged by the first later version of the table whose filter fits it.
  */
 import { EXIT, IntegrityError, ShovelError } from '../errors.js';
 import type { MutationOperation } from '../model/mutation.js';
@@ -43,16 +44,35 @@ export class RowFilters {
     for (const [rel, { table, sources }] of bySource) {
       const { where } = table.captured;
       if (where === undefined) continue;
-      const found = await this.#ask(table, {
-        sql: `select l.seq, (${where.old})::text, (${where.new})::text from ${this.#log.log} l
-              where l.seq = any ($1::bigint[]) and l.rel = $2::integer`,
-        values: [`{${sources.join(',')}}`, rel],
-      });
-      for (const [seq, old, next] of found) {
-        verdicts.set(seq ?? '', { old: decode(old), new: decode(next) });
+      for (const [seq, verdict] of await this.#judge(table, { rel, sources })) verdicts.set(seq, verdict);
+      let open = rows.filter((row) => row.rel === rel && isOpen(row, verdicts.get(row.source)));
+      if (open.length === 0) continue;
+      for (const heir of await tables.later(this.#connection, rel)) {
+        const judged = await this.#judge(heir, { rel, sources: open.map((row) => row.source) });
+        for (const row of open) {
+          const verdict = judged.get(row.source);
+          if (verdict !== undefined && !isOpen(row, verdict)) verdicts.set(row.source, verdict);
+        }
+        open = open.filter((row) => isOpen(row, verdicts.get(row.source)));
+        if (open.length === 0) break;
       }
     }
     this.#verdicts = verdicts;
+  }
+
+  /** What a table's filter says of rows, whichever version of the table they were captured by. */
+  async #judge(
+    table: KnownTable,
+    { rel, sources }: { readonly rel: string; readonly sources: readonly string[] },
+  ): Promise<ReadonlyMap<string, Verdict>> {
+    const { where } = table.captured;
+    if (where === undefined) return new Map(sources.map((source) => [source, { old: true, new: true }]));
+    const found = await this.#ask(table, {
+      sql: `select l.seq, (${where.old})::text, (${where.new})::text from ${this.#log.log} l
+            where l.seq = any ($1::bigint[]) and l.rel = $2::integer`,
+      values: [`{${sources.join(',')}}`, rel],
+    });
+    return new Map(found.map(([seq, old, next]) => [seq ?? '', { old: decode(old), new: decode(next) }]));
   }
 
   /**
@@ -100,6 +120,12 @@ export class RowFilters {
       },
     );
   }
+}
+
+/** Something that matters of it is unknown: the row lacks a column of the filter. */
+function isOpen({ op, mark }: LogRow, verdict: Verdict | undefined): boolean {
+  if (mark === 'o' || mark === 'u') return false;
+  return (op !== 'I' && verdict?.old === undefined) || (op !== 'D' && verdict?.new === undefined);
 }
 
 function decode(text: string | null | undefined): boolean | undefined {
