@@ -14,9 +14,7 @@ import type {
 import { hasPlaceholder, renderTemplate, renderTopic } from '../model/template.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher } from '../streams/publisher.js';
-import { fillAll } from './fill-variables.js';
 import { pemText } from './read-pem.js';
-import type { Variables } from './settings.js';
 
 /** Whose stream it is. */
 export interface StreamIdentity {
@@ -27,22 +25,22 @@ export interface StreamIdentity {
 }
 
 export interface PublisherOptions extends StreamIdentity {
+  /** Its variables filled in. */
   readonly configuration: StreamConfiguration;
-  readonly variables: Variables;
   readonly logger: Logger;
 }
 
 /**
  * Not started yet. Loads only what the stream needs.
- * @throws ConfigurationError `stream_not_supported`, `variable_missing`, `file_unreadable`, `topic_invalid`
+ * @throws ConfigurationError `stream_not_supported`, `file_unreadable`, `topic_invalid`
  */
 export async function createPublisher(options: PublisherOptions): Promise<Publisher> {
-  const { configuration, variables, stream } = options;
+  const { configuration, stream } = options;
   switch (configuration.kind) {
     case 'kafka':
-      return kafkaPublisher(fillAll(configuration, { variables, where: `stream ${stream}` }), options);
+      return kafkaPublisher(configuration, options);
     case 'file':
-      return filePublisher(fillAll(configuration, { variables, where: `stream ${stream}` }), options);
+      return filePublisher(configuration, options);
     case 'stomp':
       throw new ConfigurationError(
         'stream_not_supported',

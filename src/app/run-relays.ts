@@ -2,18 +2,22 @@
  * Relays the sets of a cluster in this process: finds out what is to be relayed, settles what an administrator left
  * half done, and gives every relay its adapters. How a relay works is in src/relay.
  */
-import type { AdminContext } from '../admin/context.js';
+import { type AdminContext, ownerOf } from '../admin/context.js';
 import { loadSets } from '../admin/list-sets.js';
 import { type LoadedSet, loadSet } from '../admin/load-set.js';
 import { withSessions } from '../admin/node-sessions.js';
 import { recoverBefore } from '../admin/recover.js';
 import { IntegrityError, RefusedError, ShovelError, UsageError } from '../errors.js';
+import { clusterPaths } from '../model/change-paths.js';
 import type { SetNode } from '../model/change-records.js';
 import type { StreamConfiguration } from '../model/set-configuration.js';
 import type { RelayOptions, RelaySummary } from '../relay/relay.js';
+import type { RelaySet } from '../relay/relay-set.js';
+import { ShareLeases } from '../relay/share-leases.js';
 import type { StreamStats } from '../relay/stream-state.js';
-import { firstError, superviseRelays } from '../relay/supervise.js';
+import { firstError, type RelayEnd, superviseRelays } from '../relay/supervise.js';
 import { systemClock } from '../runtime/clock.js';
+import { followSets } from './decided-sets.js';
 import { fillAll } from './fill-variables.js';
 import { withAdmin } from './open-admin.js';
 import { nodeOpener } from './open-node.js';
@@ -36,10 +40,11 @@ export interface RunRelaysOptions {
 }
 
 /**
- * Resolves when all relays have ended: told to stop, all published (`once`), or their sets dropped.
- * @throws RefusedError `cluster_missing`, `set_not_found`, `database_not_in_set`, `sets_missing`; UsageError
- * `database_needed`, `stdout_taken`; what the first relay that failed threw; with `once` also what the first
- * stream that failed threw
+ * Resolves when all relays have ended: told to stop, all published (`once`), or their sets dropped. Without names it
+ * goes on after that, for sets to come.
+ * @throws RefusedError `cluster_missing`, `set_not_found`, `database_not_in_set`, `sets_missing` (`once`); UsageError
+ * `database_needed`, `stdout_taken`; what the first relay that failed threw, once none is running any more; with `once`
+ * also what the first stream that failed threw
  */
 export async function runRelays(
   settings: AppSettings,
@@ -47,11 +52,10 @@ export async function runRelays(
 ): Promise<readonly RelaySummary[]> {
   const say = options.say ?? (() => undefined);
   return withAdmin({ ...settings, say }, async (context) => {
-    const work = await findWork(context, options);
-    if (options.stdoutTaken === true) refuseStdout(work);
-    for (const set of new Set(work.map((one) => one.set))) await settle(context, set.name);
-    const relays = work.map((one) => relayOptions(one, { context, settings, options }));
-    const ends = await superviseRelays({ relays });
+    const sets = await findSets(context, options);
+    for (const set of sets) checkSet(set, options);
+    for (const set of sets) await settle(context, set.name);
+    const ends = await relaySets(sets, { context, settings, options });
     const failed = ends.find((end) => end.kind === 'failed');
     if (failed !== undefined) throw failed.error;
     const error = options.once ? firstError(ends) : undefined;
@@ -60,37 +64,87 @@ export async function runRelays(
   });
 }
 
+interface About {
+  readonly context: AdminContext;
+  readonly settings: AppSettings;
+  readonly options: RunRelaysOptions;
+}
+
+async function relaySets(sets: readonly LoadedSet[], about: About): Promise<readonly RelayEnd[]> {
+  const { context, settings, options } = about;
+  const { signal, logger } = settings;
+  const { coordinator, clock, cluster } = context;
+  const follow = followSets(context, { first: sets, all: options.sets.length === 0 });
+  const share = options.once
+    ? undefined
+    : new ShareLeases({ coordinator, owner: ownerOf(context), clock, logger });
+  const over = new AbortController();
+  const sharing = share?.run(AbortSignal.any([signal, over.signal]));
+  try {
+    return await superviseRelays({
+      sets: follow.sets,
+      nodes: (set) => nodesOf(set, options),
+      relay: (set, { node, feed }) => ({
+        ...relayOptions({ set, node }, about),
+        feed,
+        ...(share === undefined ? {} : { share }),
+      }),
+      relaying: (relays) => {
+        const paths = clusterPaths(cluster);
+        share?.want(relays.map(({ set, database }) => paths.relay(set, database)));
+      },
+      ...(options.once ? {} : { follow }),
+      clock,
+      logger,
+      signal,
+    });
+  } finally {
+    over.abort();
+    await sharing;
+  }
+}
+
 interface Work {
-  readonly set: LoadedSet;
+  readonly set: RelaySet;
   readonly node: SetNode;
 }
 
-async function findWork(context: AdminContext, options: RunRelaysOptions): Promise<readonly Work[]> {
-  const sets = await findSets(context, options.sets);
-  const { database, fromTicket } = options;
-  return sets.flatMap((set) => {
-    const nodes = set.nodes.filter((node) => database === undefined || node.database === database);
-    if (nodes.length === 0) throw databaseMissing(set, database ?? '');
-    if (fromTicket !== undefined && nodes.length > 1) {
-      throw new UsageError(
-        'database_needed',
-        `Set ${set.name} has several databases: tickets are per database.`,
-        {
-          hint: `Add --database: ${set.nodes.map((node) => node.database).join(', ')}.`,
-        },
-      );
-    }
-    return nodes.map((node) => ({ set, node }));
-  });
+function nodesOf(set: RelaySet, { database }: RunRelaysOptions): readonly SetNode[] {
+  return set.nodes.filter((node) => database === undefined || node.database === database);
 }
 
-async function findSets(context: AdminContext, names: readonly string[]): Promise<readonly LoadedSet[]> {
+/** What is to be relayed can be, as it was asked for. */
+function checkSet(set: LoadedSet, options: RunRelaysOptions): void {
+  const nodes = nodesOf(set, options);
+  if (nodes.length === 0) throw databaseMissing(set, options.database ?? '');
+  if (options.fromTicket !== undefined && nodes.length > 1) {
+    throw new UsageError(
+      'database_needed',
+      `Set ${set.name} has several databases: tickets are per database.`,
+      {
+        hint: `Add --database: ${set.nodes.map((node) => node.database).join(', ')}.`,
+      },
+    );
+  }
+  for (const [stream, configuration] of Object.entries(set.configuration.streams)) {
+    refuseStdout({ set: set.name, stream, configuration }, options);
+  }
+}
+
+async function findSets(
+  context: AdminContext,
+  { sets: names, once }: RunRelaysOptions,
+): Promise<readonly LoadedSet[]> {
   if (names.length > 0) return Promise.all([...new Set(names)].map((name) => loadSet(context, name)));
   const sets = await loadSets(context);
   if (sets.length > 0) return sets;
-  throw new RefusedError('sets_missing', `Cluster ${context.cluster} has no sets to relay.`, {
-    hint: 'Create one: shovel set create FILE.',
-  });
+  if (once) {
+    throw new RefusedError('sets_missing', `Cluster ${context.cluster} has no sets to relay.`, {
+      hint: 'Create one: shovel set create FILE.',
+    });
+  }
+  context.logger.info({ cluster: context.cluster }, 'there are no sets yet: waiting for one');
+  return sets;
 }
 
 function databaseMissing(set: LoadedSet, database: string): RefusedError {
@@ -100,19 +154,18 @@ function databaseMissing(set: LoadedSet, database: string): RefusedError {
   });
 }
 
-function refuseStdout(work: readonly Work[]): void {
-  for (const { set } of work) {
-    for (const [name, stream] of Object.entries(set.configuration.streams)) {
-      if (stream.kind !== 'file' || stream.path !== '-') continue;
-      throw new UsageError(
-        'stdout_taken',
-        `Stream ${name} of set ${set.name} goes to standard output, as --json does.`,
-        {
-          hint: 'Leave --json out, or give the stream a file.',
-        },
-      );
-    }
-  }
+function refuseStdout(
+  { set, stream, configuration }: { set: string; stream: string; configuration: StreamConfiguration },
+  { stdoutTaken }: RunRelaysOptions,
+): void {
+  if (stdoutTaken !== true || configuration.kind !== 'file' || configuration.path !== '-') return;
+  throw new UsageError(
+    'stdout_taken',
+    `Stream ${stream} of set ${set} goes to standard output, as --json does.`,
+    {
+      hint: 'Leave --json out, or give the stream a file.',
+    },
+  );
 }
 
 /** What can't be settled now does not keep the relay from working; what would lose data does. */
@@ -125,49 +178,31 @@ async function settle(context: AdminContext, set: string): Promise<void> {
   }
 }
 
-function relayOptions(
-  { set, node }: Work,
-  about: {
-    readonly context: AdminContext;
-    readonly settings: AppSettings;
-    readonly options: RunRelaysOptions;
-  },
-): RelayOptions {
-  const { context, settings, options } = about;
+function relayOptions({ set, node }: Work, { context, settings, options }: About): RelayOptions {
   const { cluster, logger, signal, variables } = settings;
   const { database, nodeId } = node;
-  const { databases, streams } = set.configuration;
   const openNode = nodeOpener(settings, 'relay');
+  const fill = (stream: string, configuration: StreamConfiguration) =>
+    fillAll(configuration, { variables, where: `stream ${stream}` });
+  for (const [stream, configuration] of Object.entries(set.configuration.streams))
+    fill(stream, configuration);
   return {
     cluster,
-    set: { ...set, configuration: { ...set.configuration, streams: fillStreams(streams, variables) } },
+    set,
     database,
     coordinator: context.coordinator,
-    openNode: () => openNode(database, databases[database] ?? { dsn: '' }),
-    createPublisher: async (stream) => {
-      const configuration = streams[stream];
-      if (configuration === undefined) throw new TypeError(`no stream ${stream} in set ${set.name}`);
-      return createPublisher({ cluster, set: set.name, nodeId, stream, configuration, variables, logger });
+    openNode: (configuration) => openNode(database, configuration ?? { dsn: '' }),
+    createPublisher: async (stream, configuration) => {
+      refuseStdout({ set: set.name, stream, configuration }, options);
+      return createPublisher({ cluster, set: set.name, nodeId, stream, configuration, logger });
     },
+    fill,
     once: options.once,
     ...(options.fromTicket === undefined ? {} : { fromTicket: options.fromTicket }),
-    owner: context.owner ?? 'shovel',
+    owner: ownerOf(context),
     clock: systemClock,
     logger,
     signal,
     ...(options.stats === undefined ? {} : { stats: options.stats }),
   };
-}
-
-/** Topics and paths may hold variables, too. */
-function fillStreams(
-  streams: Readonly<Record<string, StreamConfiguration>>,
-  variables: AppSettings['variables'],
-): Readonly<Record<string, StreamConfiguration>> {
-  return Object.fromEntries(
-    Object.entries(streams).map(([name, stream]) => [
-      name,
-      fillAll(stream, { variables, where: `stream ${name}` }),
-    ]),
-  );
 }

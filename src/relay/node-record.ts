@@ -7,12 +7,15 @@ import { IntegrityError } from '../errors.js';
 import { type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { quoteIdentifier } from '../postgres/sql-files.js';
+import { transaction } from '../postgres/transaction.js';
 import { throwFenced } from './head.js';
 import type { LogNames } from './relay-set.js';
 
 export interface StreamRow {
   /** Where a stream without a position begins. */
   readonly firstTicket: Ticket;
+  /** The version that brought it in. */
+  readonly sinceVersion: number;
   readonly positionName: string;
 }
 
@@ -28,12 +31,48 @@ export async function readStreamRow(
   { log, stream }: { readonly log: LogNames; readonly stream: string },
 ): Promise<StreamRow | undefined> {
   const rows = await connection.query(
-    `select s.first_ticket, s.position_name from ${log.schema}.stream s where s.set_name = $1 and s.stream_name = $2`,
+    `select s.first_ticket, s.since_version, s.position_name from ${log.schema}.stream s where s.set_name = $1 and s.stream_name = $2`,
     [log.set, stream],
   );
   const [row] = rows;
   if (row === undefined) return undefined;
-  return { firstTicket: ticketOf(row.first_ticket ?? '1'), positionName: row.position_name ?? '' };
+  return {
+    firstTicket: ticketOf(row.first_ticket ?? '1'),
+    sinceVersion: Number(row.since_version),
+    positionName: row.position_name ?? '',
+  };
+}
+
+/**
+ * Where a stream that has published nothing yet begins: at the first ticket of a version that has it. The upgrade that
+ * brought it in could not know, for tickets go on being drawn while it is prepared. Returns the row as it then is.
+ * @throws FencedError `relay_fenced`, IntegrityError `source_went_back`
+ */
+export async function settleFirstTicket(
+  connection: PostgresConnection,
+  { log, epoch, stream, row }: { log: LogNames; epoch: bigint; stream: string; row: StreamRow },
+): Promise<StreamRow> {
+  const settled = await transaction(connection, async () => {
+    // Nothing is drawn meanwhile, so what comes next has at least the version that is seen here.
+    const held = await connection.query(
+      `select from ${log.schema}.set_head h where h.set_name = $1 and h.epoch = $2::bigint for update`,
+      [log.set, epoch.toString()],
+    );
+    if (held.length === 0) await throwFenced(connection, { log, epoch });
+    // A change that takes the stream out may hold the row, prepared, for long.
+    await connection.query(
+      `update ${log.schema}.stream s set first_ticket = f.first from (
+         select greatest(o.first_ticket, coalesce(
+             (select pg_catalog.min(t.ticket) from ${log.ticket} t
+              where t.ticket >= o.first_ticket and t.set_version >= o.since_version),
+             (select pg_catalog.max(t.ticket) + 1 from ${log.ticket} t))) as first
+         from ${log.schema}.stream o where o.set_name = $1 and o.stream_name = $2 for update of o skip locked) f
+       where s.set_name = $1 and s.stream_name = $2 and s.first_ticket < f.first`,
+      [log.set, stream],
+    );
+    return readStreamRow(connection, { log, stream });
+  });
+  return settled ?? row;
 }
 
 export async function readRecord(

@@ -14,6 +14,8 @@ export interface NodeFacts {
   /** PostgreSQL's name of the database. */
   readonly db: string;
   readonly incarnation: number;
+  /** The version of the set that it has. */
+  readonly version: number;
 }
 
 export interface NodeSession {
@@ -86,13 +88,13 @@ async function readFacts(
       { hint: `Run: alter sequence ${log.seq} cache 1; then bootstrap the targets again.` },
     );
   }
-  return { db: row.db ?? '', incarnation: Number(row.incarnation) };
+  return { db: row.db ?? '', incarnation: Number(row.incarnation), version: Number(row.set_version) };
 }
 
 async function readSetRow(connection: PostgresConnection, log: LogNames) {
   try {
     const rows = await connection.query(
-      `select r.node_id, r.incarnation, r.system_identifier, r.database_oid, pg_catalog.current_database() as db,
+      `select r.node_id, r.incarnation, r.set_version, r.system_identifier, r.database_oid, pg_catalog.current_database() as db,
          (select c.system_identifier from pg_catalog.pg_control_system() c) as system,
          (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) as oid,
          (select s.seqcache from pg_catalog.pg_sequence s where s.seqrelid = pg_catalog.to_regclass($2)) as cache

@@ -1,9 +1,11 @@
 /**
  * Keeps one stream going: publishes every ticket in order, and after an error goes on from the position that the
- * destination then holds. Its trouble holds back neither the other streams nor drawing.
+ * destination then holds. Its trouble holds back neither the other streams nor drawing. What a batch holds and where it
+ * goes is said by its ticket's version; where that is another place than before, the stream starts again there.
  *
  *   starting --position read--> running --error--> retrying --pause--> starting
- *   any --error that trying again can't mend--> failed;  any --stop--> stopped
+ *   running --ticket of another place--> starting
+ *   any --error that trying again can't mend--> failed;  any --stop, ticket of a newer version--> stopped
  */
 import { FencedError, ShovelError } from '../errors.js';
 import type { StreamConfiguration } from '../model/set-configuration.js';
@@ -15,16 +17,24 @@ import { sha256Hex } from '../runtime/hash.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher, StreamPosition } from '../streams/publisher.js';
 import type { SourceNode } from '../wire/shovel-source.js';
-import { CapturedTables } from './captured-tables.js';
+import { CapturedTables, type KnownTable } from './captured-tables.js';
 import { checkEpoch } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
 import { unexpected } from './node-keeper.js';
-import { readRecord, readStreamRow, type StreamRow, streamUnknown, writeRecord } from './node-record.js';
+import {
+  readRecord,
+  readStreamRow,
+  type StreamRow,
+  settleFirstTicket,
+  streamUnknown,
+  writeRecord,
+} from './node-record.js';
 import { isGone, type NodeSession } from './node-session.js';
 import { type BatchContext, publishBatch } from './publish-batch.js';
-import type { LogNames } from './relay-set.js';
+import type { LogNames, RelaySet } from './relay-set.js';
 import { carriesTable, createRoutes, type Routes } from './routes.js';
 import { isBehind, type StartFacts, type StartPoint, startFrom, startPoint } from './start-position.js';
+import { brokersMoved, reachable, samePlace } from './stream-place.js';
 import type { StreamStateName, StreamStats } from './stream-state.js';
 import type { TicketBoard } from './ticket-board.js';
 import { batchMissing, oldestTicketFrom, readTicket } from './tickets.js';
@@ -34,14 +44,22 @@ export interface RelayStreamOptions {
   readonly cluster: string;
   readonly database: string;
   readonly stream: string;
-  readonly configuration: StreamConfiguration;
+  /** The version that the node has; it has the stream. */
+  readonly active: RelaySet;
+  readonly incarnation: number;
+  /** Other versions of the set. */
+  readonly versionAt: (connection: PostgresConnection, version: number) => Promise<RelaySet>;
+  /** Called when the node turns out to have another version or incarnation than `active`: this stream then ends. */
+  readonly moved: () => void;
+  /** With the variables of this process in it. */
+  readonly fill: (configuration: StreamConfiguration) => StreamConfiguration;
   readonly nodeId: string;
   readonly nodeNumber: number;
   readonly epoch: bigint;
   readonly board: TicketBoard;
   /** Undefined where the node no longer holds the set. */
   readonly openSession: () => Promise<NodeSession | undefined>;
-  readonly createPublisher: () => Promise<Publisher>;
+  readonly createPublisher: (configuration: StreamConfiguration) => Promise<Publisher>;
   /** Begin at this ticket, whatever the destination's position is. */
   readonly fromTicket: Ticket | undefined;
   /** How long errors are tried again; undefined: for ever. */
@@ -77,11 +95,21 @@ export async function relayStream(options: RelayStreamOptions): Promise<StreamOu
 /** Thrown to leave a batch at a part's end. */
 class Leave extends Error {}
 
+/** What a version says of the stream. */
+interface Way {
+  readonly configuration: StreamConfiguration;
+  readonly routes: Routes;
+  readonly carries: (table: KnownTable) => boolean;
+}
+
 interface Live {
   readonly session: NodeSession;
   readonly row: StreamRow;
-  readonly routes: Routes;
+  /** Of the ticket that it starts with; later ones may differ, but go to the same place. */
+  readonly way: Way;
   readonly publisher: Publisher;
+  /** The first ticket that is known to have gone, or to go, where this publisher sends. */
+  readonly firstHere: Ticket;
 }
 
 class StreamRelay {
@@ -96,6 +124,7 @@ class StreamRelay {
   #state: StreamStateName = 'starting';
   #error: ShovelError | undefined;
   #completed = 0n;
+  readonly #ways = new Map<number, Way>();
   #messages = 0;
   #bytes = 0;
 
@@ -124,7 +153,8 @@ class StreamRelay {
     try {
       while (!stop.aborted) {
         try {
-          return await Promise.race([this.#session(), this.#abandoned]);
+          const outcome = await Promise.race([this.#session(), this.#abandoned]);
+          if (outcome !== 'again') return outcome;
         } catch (error) {
           if (error instanceof Leave) break;
           const outcome = await this.#failed(error);
@@ -140,29 +170,80 @@ class StreamRelay {
     }
   }
 
-  /** Ends where there is nothing more to do; throws what has to be tried again. */
-  async #session(): Promise<StreamOutcome> {
-    const { log, stream, openSession } = this.#options;
+  /** Ends where there is nothing more to do, or where it has to start elsewhere; throws what has to be tried again. */
+  async #session(): Promise<StreamOutcome | 'again'> {
+    const { log, stream, epoch, openSession } = this.#options;
     this.#tell('starting');
     await this.#close();
     const session = await openSession();
     if (session === undefined) return { kind: 'gone' };
     this.#connection = session.connection;
-    const row = await readStreamRow(session.connection, { log, stream });
+    if (this.#hasMoved(session)) return { kind: 'stopped' };
+    let row = await readStreamRow(session.connection, { log, stream });
     if (row === undefined) throw streamUnknown(log.set, stream);
-    const publisher = await this.#options.createPublisher();
+    const { completed } = await readRecord(session.connection, { log, stream: row });
+    if (completed < row.firstTicket) {
+      row = await settleFirstTicket(session.connection, { log, epoch, stream, row });
+    }
+    const { way, firstHere } = await this.#place(session, row);
+    const publisher = await this.#options.createPublisher(way.configuration);
     this.#publisher = publisher;
-    const live = { session, row, publisher, routes: this.#routes(session) };
+    const live = { session, row, publisher, way, firstHere };
     const start = await this.#start(live);
     this.#completed = start.next - 1n;
     this.#tell('running');
-    await this.#publishAll(live, start);
-    return { kind: 'stopped' };
+    return this.#publishAll(live, start);
   }
 
-  #routes(session: NodeSession): Routes {
-    const { configuration, cluster, log, nodeId, nodeNumber, epoch } = this.#options;
-    const { incarnation } = session.facts;
+  /** The node has another version than this stream was started with: it is to be started again. */
+  #hasMoved({ facts }: NodeSession): boolean {
+    const { active, incarnation, moved } = this.#options;
+    if (facts.version === active.version && facts.incarnation === incarnation) return false;
+    moved();
+    return true;
+  }
+
+  /** Where the next batch goes, by the node's record; the destination may know of more, and lead on from there. */
+  async #place(session: NodeSession, row: StreamRow): Promise<{ way: Way; firstHere: Ticket }> {
+    const { log, active } = this.#options;
+    const { connection } = session;
+    const { completed } = await readRecord(connection, { log, stream: row });
+    const next = this.#fromTicket ?? ticketOf(completed + 1n);
+    const ticket = await readTicket(connection, log, next);
+    const way = await this.#way(connection, ticket?.setVersion ?? active.version);
+    const before = await readTicket(connection, log, ticketOf(next - 1n));
+    const came = before === undefined || before.ticket < row.firstTicket ? undefined : before.setVersion;
+    const same =
+      came === undefined || samePlace((await this.#way(connection, came)).configuration, way.configuration);
+    return { way, firstHere: same ? row.firstTicket : next };
+  }
+
+  /** A version from before the stream was there has nothing to say of it. */
+  async #way(connection: PostgresConnection, version: number): Promise<Way> {
+    const known = this.#ways.get(version);
+    if (known !== undefined) return known;
+    const { active, stream, fill, versionAt } = this.#options;
+    const current = this.#current();
+    const set = version === active.version ? active : await versionAt(connection, version);
+    const configuration = reachable(fill(set.configuration.streams[stream] ?? current), current);
+    const way = {
+      configuration,
+      routes: this.#routes(configuration),
+      carries: (table: KnownTable) => carriesTable(configuration, table),
+    };
+    this.#ways.set(version, way);
+    return way;
+  }
+
+  #current(): StreamConfiguration {
+    const { active, stream, fill, log } = this.#options;
+    const current = active.configuration.streams[stream];
+    if (current === undefined) throw streamUnknown(log.set, stream);
+    return fill(current);
+  }
+
+  #routes(configuration: StreamConfiguration): Routes {
+    const { cluster, log, nodeId, nodeNumber, epoch, incarnation } = this.#options;
     return createRoutes({ configuration, cluster, set: log.set, nodeId, nodeNumber, incarnation, epoch });
   }
 
@@ -183,6 +264,8 @@ class StreamRelay {
       facts = await this.#facts(live, position);
     }
     if (this.#fromTicket === undefined) {
+      const elsewhere = await this.#elsewhere(live, facts);
+      if (elsewhere !== undefined) facts = { ...facts, firstTicket: elsewhere };
       const point = startPoint(facts);
       const older = position !== undefined && position.incarnation < facts.incarnation;
       return older ? this.#resume(live, point) : point;
@@ -193,6 +276,28 @@ class StreamRelay {
       throw batchMissing(log, point.next, 'asked for');
     }
     return point;
+  }
+
+  /**
+   * Brokers that hold no position, although something was published, may not be those that it was published to: where
+   * an upgrade has named others, the ones before say what is still to be sent. Undefined: these are the ones.
+   */
+  async #elsewhere(live: Live, { position, durable, record, firstTicket, incarnation }: StartFacts) {
+    const { active, log, versionAt, stream, fill, createPublisher } = this.#options;
+    const { connection } = live.session;
+    if (position !== undefined || !durable || record.completed < firstTicket) return undefined;
+    const newest = await readTicket(connection, log, record.completed);
+    for (let version = active.version - 1; version >= (newest?.setVersion ?? active.version); version -= 1) {
+      const said = (await versionAt(connection, version)).configuration.streams[stream];
+      const before = said === undefined ? undefined : fill(said);
+      if (before === undefined || !brokersMoved(before, live.way.configuration)) continue;
+      const publisher = await createPublisher(before);
+      const found = await positionAt(publisher);
+      if (found !== undefined && found.incarnation === incarnation) {
+        return ticketOf(found.complete ? found.ticket + 1n : found.ticket);
+      }
+    }
+    return undefined;
   }
 
   #furthest(facts: StartFacts): Ticket {
@@ -215,7 +320,7 @@ class StreamRelay {
   }
 
   async #facts(live: Live, position: StreamPosition | undefined): Promise<StartFacts> {
-    const { log, stream, configuration } = this.#options;
+    const { log, stream } = this.#options;
     const { connection, facts } = live.session;
     const record = await readRecord(connection, { log, stream: live.row });
     const ticket =
@@ -225,32 +330,39 @@ class StreamRelay {
       stream,
       incarnation: facts.incarnation,
       position,
-      durable: configuration.kind === 'kafka',
+      durable: live.way.configuration.kind === 'kafka',
       record,
       ticket,
       ticketHash: ticket === undefined ? undefined : sha256Hex(ticket.snapshot),
-      firstTicket: live.row.firstTicket,
+      firstTicket: live.firstHere,
     };
   }
 
-  async #publishAll(live: Live, start: StartPoint): Promise<void> {
-    const { board, log, stop, epoch } = this.#options;
+  async #publishAll(live: Live, start: StartPoint): Promise<StreamOutcome | 'again'> {
+    const { board, log, stop, active, moved } = this.#options;
     const { connection } = live.session;
-    const context = this.#batchContext(live);
     let { next, from } = start;
     let previous: DrawnTicket | undefined;
     for (;;) {
-      if (!(await board.waitFor(next, stop)) || stop.aborted) return;
+      if (!(await board.waitFor(next, stop)) || stop.aborted) return { kind: 'stopped' };
       const ticket = await readTicket(connection, log, next);
       previous ??= await readTicket(connection, log, ticketOf(next - 1n));
       if (ticket === undefined || previous === undefined) throw batchMissing(log, next, 'due');
-      await writeRecord(connection, { log, epoch, stream: live.row, ticket: next, state: 'in_flight' });
-      this.#epochCheckedMs = this.#options.clock.now();
-      await publishBatch(connection, { ticket, previous, from }, context);
-      // Where another ticket waits, saying that it is in flight says this as well.
-      if (board.newest <= next || stop.aborted) {
-        await writeRecord(connection, { log, epoch, stream: live.row, ticket: next, state: 'complete' });
+      if (ticket.setVersion > active.version) {
+        moved();
+        return { kind: 'stopped' };
       }
+      const way = await this.#way(connection, ticket.setVersion);
+      if (!samePlace(way.configuration, live.way.configuration)) {
+        await this.#write(live, previous.ticket, 'complete');
+        this.#fromTicket = this.#options.fromTicket === undefined ? undefined : next;
+        return 'again';
+      }
+      await this.#write(live, next, 'in_flight');
+      this.#epochCheckedMs = this.#options.clock.now();
+      await publishBatch(connection, { ticket, previous, from }, this.#batchContext(live, way));
+      // Where another ticket waits, saying that it is in flight says this as well.
+      if (board.newest <= next || stop.aborted) await this.#write(live, next, 'complete');
       this.#fromTicket = undefined;
       this.#completed = next;
       this.#failingSinceMs = undefined;
@@ -262,8 +374,13 @@ class StreamRelay {
     }
   }
 
-  #batchContext(live: Live): BatchContext {
-    const { log, cluster, nodeId, epoch, configuration, chunkLimits, leave, clock } = this.#options;
+  async #write(live: Live, ticket: Ticket, state: 'in_flight' | 'complete'): Promise<void> {
+    const { log, epoch } = this.#options;
+    await writeRecord(live.session.connection, { log, epoch, stream: live.row, ticket, state });
+  }
+
+  #batchContext(live: Live, { configuration, routes, carries }: Way): BatchContext {
+    const { log, cluster, nodeId, epoch, chunkLimits, leave, clock } = this.#options;
     const { connection, facts } = live.session;
     const source: SourceNode = {
       cluster,
@@ -277,8 +394,8 @@ class StreamRelay {
       source,
       epoch,
       tables: this.#tables,
-      carries: (table) => carriesTable(configuration, table),
-      routes: live.routes,
+      carries,
+      routes,
       transactions: configuration.transactions,
       publisher: live.publisher,
       chunkLimits,
@@ -303,6 +420,8 @@ class StreamRelay {
     const failure = asShovelError(error);
     if (failure instanceof FencedError && (await this.#isFenced())) return { kind: 'fenced', error: failure };
     const retryable = failure.retryable || failure instanceof FencedError;
+    // An upgrade may have taken away what was being read, or mend what is wrong.
+    if (!retryable && (await this.#finds((session) => this.#hasMoved(session)))) return { kind: 'stopped' };
     this.#failingSinceMs ??= clock.now();
     const late = giveUpMs !== undefined && clock.now() - this.#failingSinceMs > giveUpMs;
     if (!retryable || late) {
@@ -325,14 +444,23 @@ class StreamRelay {
 
   /** A broker's fence may be our own doing, from a connection before; the node's epoch is what counts. */
   async #isFenced(): Promise<boolean> {
-    const { log, epoch, openSession } = this.#options;
-    const session = await openSession().catch(() => undefined);
+    const { log, epoch } = this.#options;
+    return this.#finds(async ({ connection }) => {
+      try {
+        await checkEpoch(connection, { log, epoch });
+        return false;
+      } catch (error) {
+        return error instanceof FencedError;
+      }
+    });
+  }
+
+  /** Asks the node on another connection; false where it can't be asked. */
+  async #finds(ask: (session: NodeSession) => boolean | Promise<boolean>): Promise<boolean> {
+    const session = await this.#options.openSession().catch(() => undefined);
     if (session === undefined) return false;
     try {
-      await checkEpoch(session.connection, { log, epoch });
-      return false;
-    } catch (error) {
-      return error instanceof FencedError;
+      return await ask(session);
     } finally {
       await session.connection.end();
     }
@@ -366,6 +494,14 @@ class StreamRelay {
       messages: this.#messages,
       bytes: this.#bytes,
     });
+  }
+}
+
+async function positionAt(publisher: Publisher): Promise<StreamPosition | undefined> {
+  try {
+    return await publisher.start();
+  } finally {
+    await publisher.stop();
   }
 }
 

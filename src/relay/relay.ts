@@ -1,9 +1,11 @@
 /**
  * Relays one set of one node: one relay at a time by a lease of the coordinator, one epoch at a time by the node.
- * Decides who owns the set and for how long; drawing is the keeper's, publishing each stream's.
+ * Decides who owns the set and for how long, and by which version of it; drawing is the keeper's, publishing each
+ * stream's.
  *
  *   waiting --lease--> owning --epoch--> relaying
- *   relaying --lease lost--> (batch in hand ends) --> waiting
+ *   relaying --the node has another version--> (batch in hand ends) --> owning
+ *   relaying --lease lost, or asked for by another relay--> (batch in hand ends) --> waiting
  *   relaying --set dropped, stop, once and all published--> ended;  relaying --other epoch--> FencedError
  *
  * Maintained invariant: whatever is published, and every position, is written under the epoch that this relay took.
@@ -11,12 +13,14 @@
 import type { Coordinator, Lease } from '../coordinator/coordinator.js';
 import { FencedError, RefusedError, ShovelError } from '../errors.js';
 import { clusterPaths } from '../model/change-paths.js';
+import type { DatabaseConfiguration, StreamConfiguration } from '../model/set-configuration.js';
 import { type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher } from '../streams/publisher.js';
+import { followNode, GONE_AFTER_TRIES, nodeOf } from './follow-node.js';
 import { hasOwner, takeOver } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
 import { NodeKeeper } from './node-keeper.js';
@@ -24,6 +28,9 @@ import { isGone, type NodeSession, openNodeSession } from './node-session.js';
 import type { PaceOptions } from './pace.js';
 import { type LogNames, logNames, type RelaySet } from './relay-set.js';
 import { relayStream, type StreamOutcome } from './relay-stream.js';
+import type { SetFeed } from './set-feed.js';
+import { SetVersions } from './set-versions.js';
+import type { LeaseShare } from './share-leases.js';
 import type { StreamStats } from './stream-state.js';
 import { TicketBoard } from './ticket-board.js';
 import { TRIM_LIMITS, type TrimLimits } from './trim.js';
@@ -42,14 +49,21 @@ export interface RelayTuning {
 
 export interface RelayOptions {
   readonly cluster: string;
+  /** As decided when the relay is made. */
   readonly set: RelaySet;
   readonly database: string;
+  /** What is decided later; none: the relay learns of a new version from the node's tickets. */
+  readonly feed?: SetFeed;
   /** Started. */
   readonly coordinator: Coordinator;
-  /** A new connection to the node each time. */
-  readonly openNode: () => Promise<PostgresConnection>;
-  /** A new publisher of the stream each time, not started. */
-  readonly createPublisher: (stream: string) => Promise<Publisher>;
+  /** A new connection to the node each time; undefined where no version is known that has its address. */
+  readonly openNode: (configuration: DatabaseConfiguration | undefined) => Promise<PostgresConnection>;
+  /** A new publisher of the stream each time, not started. `fill` was called before. */
+  readonly createPublisher: (stream: string, configuration: StreamConfiguration) => Promise<Publisher>;
+  /** Fills in the variables of a stream's texts; default: they hold none. */
+  readonly fill?: (stream: string, configuration: StreamConfiguration) => StreamConfiguration;
+  /** Who of several relays has which sets; none: whoever comes first keeps them. */
+  readonly share?: LeaseShare;
   /** Publish what has committed by now, then end. */
   readonly once: boolean;
   /** Publish again from this ticket on. */
@@ -87,28 +101,39 @@ const GIVE_UP_MS = 30_000;
 /** Between two tries to get a lease that another relay holds. */
 const LEASE_EVERY_MS = 500;
 
-type TermOutcome = 'stopped' | 'lost' | 'published' | 'dropped';
+/** `changed`: another version is active, or the node is reached another way; `yielded`: another relay asked for it. */
+type TermOutcome = 'stopped' | 'lost' | 'changed' | 'yielded' | 'published' | 'dropped';
 
 class Relay {
   readonly #options: RelayOptions;
   readonly #log: LogNames;
   readonly #logger: Logger;
+  readonly #versions: SetVersions;
   readonly #stats = new Map<string, StreamStats>();
   #failure: ShovelError | undefined;
+  #fromTicket: Ticket | undefined;
 
   constructor(options: RelayOptions) {
     this.#options = options;
     this.#log = logNames(options.cluster, options.set.name);
     this.#logger = options.logger.child({ set: options.set.name, database: options.database });
+    this.#fromTicket = options.fromTicket === undefined ? undefined : ticketOf(options.fromTicket);
+    this.#versions = new SetVersions({
+      cluster: options.cluster,
+      log: this.#log,
+      coordinator: options.coordinator,
+      logger: this.#logger,
+      first: options.set,
+    });
   }
 
   async run(): Promise<RelaySummary> {
     const { signal } = this.#options;
     while (!signal.aborted) {
       const lease = await this.#lease();
-      if (lease === undefined) break;
+      if (lease === undefined) return this.#summary(signal.aborted ? 'stopped' : 'dropped');
       try {
-        const outcome = await this.#term(lease);
+        const outcome = await this.#own(lease);
         if (outcome === 'published' || outcome === 'dropped') return this.#summary(outcome);
         if (outcome === 'lost' && !signal.aborted) {
           this.#logger.warn({}, 'the lease is lost: standing by until it can be had again');
@@ -142,17 +167,40 @@ class Relay {
     }
   }
 
+  /** From having the lease until it is given back. */
+  async #own(lease: Lease): Promise<Exclude<TermOutcome, 'changed'>> {
+    const { share, signal } = this.#options;
+    const yielding = new AbortController();
+    const given = share?.held(this.#leasePath(), () => yielding.abort());
+    try {
+      for (;;) {
+        const outcome = await this.#term(lease, yielding.signal);
+        if (outcome !== 'changed') return outcome;
+        if (signal.aborted) return 'stopped';
+        if (lease.lost.aborted) return 'lost';
+      }
+    } finally {
+      given?.();
+    }
+  }
+
+  #leasePath(): string {
+    const { cluster, set, database } = this.#options;
+    return clusterPaths(cluster).relay(set.name, database);
+  }
+
   /** Waits until nobody else holds it; undefined when told to stop. */
   async #lease(): Promise<Lease | undefined> {
-    const { coordinator, cluster, set, database, owner, clock, signal, once, tuning } = this.#options;
-    const path = clusterPaths(cluster).relay(set.name, database);
+    const { coordinator, owner, clock, signal, once, tuning, share } = this.#options;
+    const path = this.#leasePath();
     const backoff = createBackoff({ maxMs: 5000 });
     const deadlineMs = clock.now() + (tuning?.giveUpMs ?? GIVE_UP_MS);
     let waiting = false;
     while (!signal.aborted) {
       const late = once && clock.now() >= deadlineMs;
       try {
-        const lease = await coordinator.tryLease(path, owner);
+        if (this.#isOut()) return undefined;
+        const lease = share?.mayTry(path) === false ? undefined : await coordinator.tryLease(path, owner);
         if (lease !== undefined) return lease;
         if (late) throw await this.#running(path);
         if (!waiting) this.#logger.info({}, 'another relay has this set: standing by');
@@ -181,61 +229,132 @@ class Relay {
     );
   }
 
-  /** From taking the set over until it is lost, ended, or told to stop. */
-  async #term(lease: Lease): Promise<TermOutcome> {
+  /** The newest version that is decided has this node no more. */
+  #isOut(): boolean {
+    const { feed } = this.#options;
+    return feed !== undefined && nodeOf(feed.decided, this.#node().nodeId) === undefined;
+  }
+
+  /** From taking the set over until it is lost, ended, begun anew, or told to stop. */
+  async #term(lease: Lease, yielding: AbortSignal): Promise<TermOutcome> {
     const { clock, signal, tuning } = this.#options;
     const ending = new AbortController();
-    const stop = AbortSignal.any([signal, lease.lost, ending.signal]);
-    const epoch = await this.#epoch(stop);
-    if (epoch === 'gone') return 'dropped';
-    if (epoch === undefined) return signal.aborted ? 'stopped' : 'lost';
-    this.#logger.info({ epoch }, 'relaying');
+    const stop = AbortSignal.any([signal, lease.lost, yielding, ending.signal]);
+    const start = await this.#epoch(stop);
+    if (start === 'gone') return 'dropped';
+    if (start === undefined) return this.#stoppedBy(lease, yielding);
+    const { active, epoch } = start;
+    this.#logger.info({ epoch, version: active.version }, 'relaying');
     const leaving = new AbortController();
     const done = new AbortController();
     const grace = afterAbort(stop, done.signal)
       .then((stopped) => (stopped ? clock.sleep(tuning?.graceMs ?? GRACE_MS, done.signal) : undefined))
       .then(() => leaving.abort());
+    let turned: 'changed' | 'dropped' | undefined;
+    const turn = (outcome: 'changed' | 'dropped') => {
+      turned ??= outcome;
+      ending.abort();
+    };
+    const { feed } = this.#options;
+    const following =
+      feed &&
+      followNode({
+        ...start,
+        feed,
+        nodeId: this.#node().nodeId,
+        database: this.#options.database,
+        versionOfNode: () => this.#versionOfNode(),
+        clock,
+        stop,
+        turn,
+      });
     try {
-      return await this.#relay({ epoch, stop, leave: leaving.signal, ending, lease });
+      const outcome = await this.#relay({ ...start, stop, leave: leaving.signal, ending, lease, turn });
+      if (outcome === 'lost' || outcome === 'dropped' || signal.aborted || turned === undefined) {
+        return outcome === 'stopped' ? this.#stoppedBy(lease, yielding) : outcome;
+      }
+      return turned;
     } finally {
+      ending.abort();
       done.abort();
       await grace;
+      await following;
+    }
+  }
+
+  #stoppedBy(lease: Lease, yielding: AbortSignal): TermOutcome {
+    if (this.#options.signal.aborted) return 'stopped';
+    if (lease.lost.aborted) return 'lost';
+    return yielding.aborted ? 'yielded' : 'stopped';
+  }
+
+  /** Undefined where the node can't be asked. */
+  async #versionOfNode(): Promise<number | 'gone' | undefined> {
+    try {
+      const session = await this.#openSession();
+      if (session === undefined) return 'gone';
+      await session.connection.end();
+      return session.facts.version;
+    } catch {
+      return undefined;
     }
   }
 
   /** Undefined: told to stop first. */
-  async #epoch(stop: AbortSignal): Promise<bigint | 'gone' | undefined> {
+  async #epoch(stop: AbortSignal): Promise<Start | 'gone' | undefined> {
     const { clock, once, owner, tuning } = this.#options;
     const backoff = createBackoff({ maxMs: 10_000 });
     const deadlineMs = clock.now() + (tuning?.giveUpMs ?? GIVE_UP_MS);
-    while (!stop.aborted) {
+    for (let tries = 1; !stop.aborted; tries += 1) {
+      const dsn = this.#database()?.dsn;
       try {
         const session = await this.#openSession();
         if (session === undefined) return 'gone';
+        const { connection, facts } = session;
         try {
-          return await takeOver(session.connection, { log: this.#log, owner });
+          const active = await this.#versions.active(connection, facts.version);
+          // The node has the version that takes it out of the set; what is left of it goes now.
+          if (nodeOf(active, this.#node().nodeId) === undefined) return 'gone';
+          const epoch = await takeOver(connection, { log: this.#log, owner });
+          return { epoch, active, incarnation: facts.incarnation, dsn };
         } finally {
-          await session.connection.end();
+          await connection.end();
         }
       } catch (error) {
         if (await isGone(error, () => this.#openSession())) return 'gone';
-        if (!(error instanceof ShovelError) || !error.retryable) throw error;
+        if (!(error instanceof ShovelError)) throw error;
+        if (!error.retryable) {
+          if (this.#isOut()) return 'gone';
+          throw error;
+        }
         if (once && clock.now() >= deadlineMs) throw error;
+        if (this.#isOut() && tries >= GONE_AFTER_TRIES) return 'gone';
         const pause = backoff.next();
         this.#logger[pause.level]({ error, pause_ms: pause.ms }, 'the node does not answer, trying again');
-        await clock.sleep(pause.ms, stop);
+        await this.#pause(pause.ms, stop);
       }
     }
     return undefined;
   }
 
-  async #relay(term: {
-    readonly epoch: bigint;
-    readonly stop: AbortSignal;
-    readonly leave: AbortSignal;
-    readonly ending: AbortController;
-    readonly lease: Lease;
-  }): Promise<TermOutcome> {
+  /** Shorter where something else is decided meanwhile: another address, say. */
+  async #pause(ms: number, stop: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const { feed, clock } = this.#options;
+    feed?.listen(() => over.abort(), over.signal);
+    await clock.sleep(ms, AbortSignal.any([stop, over.signal]));
+    over.abort();
+  }
+
+  async #relay(
+    term: {
+      readonly stop: AbortSignal;
+      readonly leave: AbortSignal;
+      readonly ending: AbortController;
+      readonly lease: Lease;
+      readonly turn: (outcome: 'changed') => void;
+    } & Start,
+  ): Promise<TermOutcome> {
     const { once, signal, tuning, clock } = this.#options;
     const board = new TicketBoard();
     const keeper = new NodeKeeper({
@@ -270,13 +389,30 @@ class Relay {
       // Streams that failed for good leave drawing to go on, so that nothing waits for them when they come back.
       const kept = await drawn;
       const trimmed = once && !term.stop.aborted ? await keeper.trimNow(giveUpMs) : undefined;
-      return this.#verdict([kept, ...ended, ...(trimmed === undefined ? [] : [trimmed])], {
-        once,
-        lost: !signal.aborted && term.lease.lost.aborted,
-      });
+      const outcomes = [kept, ...ended, ...(trimmed === undefined ? [] : [trimmed])];
+      if (kept.kind === 'failed') {
+        const version = await this.#versionOfNode();
+        // Something was taken away while it was in use.
+        if (version !== undefined && version !== term.active.version) return 'changed';
+      }
+      const fenced = outcomes.some((outcome) => outcome.kind === 'fenced');
+      const lost = fenced ? !(await this.#owns(term.lease)) : term.lease.lost.aborted;
+      return this.#verdict(outcomes, { once, lost: !signal.aborted && lost });
     } finally {
       term.ending.abort();
       await keeper.close();
+    }
+  }
+
+  /** Whether the lease is ours still: a process that was suspended may not have noticed yet that it isn't. */
+  async #owns(lease: Lease): Promise<boolean> {
+    if (lease.lost.aborted) return false;
+    try {
+      const holder = await this.#options.coordinator.leaseHolder(this.#leasePath());
+      return holder?.epoch === lease.epoch && !lease.lost.aborted;
+    } catch (error) {
+      if (error instanceof ShovelError && error.retryable) return false;
+      throw error;
     }
   }
 
@@ -293,29 +429,41 @@ class Relay {
     return once && !this.#options.signal.aborted ? 'published' : 'stopped';
   }
 
-  #streams(term: {
-    readonly epoch: bigint;
-    readonly stop: AbortSignal;
-    readonly leave: AbortSignal;
-    readonly board: TicketBoard;
-  }): readonly Promise<StreamOutcome>[] {
-    const { set, database, cluster, clock, once, fromTicket, tuning, createPublisher } = this.#options;
-    const node = this.#node();
-    const from: Ticket | undefined = fromTicket === undefined ? undefined : ticketOf(fromTicket);
-    return Object.entries(set.configuration.streams).map(([stream, configuration]) =>
+  #streams(
+    term: {
+      readonly stop: AbortSignal;
+      readonly leave: AbortSignal;
+      readonly board: TicketBoard;
+      readonly turn: (outcome: 'changed') => void;
+    } & Start,
+  ): readonly Promise<StreamOutcome>[] {
+    const { database, cluster, clock, once, tuning, createPublisher, fill } = this.#options;
+    const { active, incarnation } = term;
+    const node = nodeOf(active, this.#node().nodeId) ?? this.#node();
+    // Only once: a term that comes after goes on where this one was.
+    const fromTicket = this.#fromTicket;
+    this.#fromTicket = undefined;
+    for (const stream of this.#stats.keys()) {
+      if (active.configuration.streams[stream] === undefined) this.#stats.delete(stream);
+    }
+    return Object.keys(active.configuration.streams).map((stream) =>
       relayStream({
         log: this.#log,
         cluster,
         database,
         stream,
-        configuration,
+        active,
+        incarnation,
+        versionAt: (connection, version) => this.#versions.at(connection, version),
+        moved: () => term.turn('changed'),
+        fill: (configuration) => fill?.(stream, configuration) ?? configuration,
         nodeId: node.nodeId,
         nodeNumber: node.number,
         epoch: term.epoch,
         board: term.board,
         openSession: () => this.#openSession(),
-        createPublisher: () => createPublisher(stream),
-        fromTicket: from,
+        createPublisher: (configuration) => createPublisher(stream, configuration),
+        fromTicket,
         giveUpMs: once ? (tuning?.giveUpMs ?? GIVE_UP_MS) : undefined,
         chunkLimits: tuning?.chunks,
         clock,
@@ -332,7 +480,18 @@ class Relay {
 
   #openSession(): Promise<NodeSession | undefined> {
     const { openNode, database } = this.#options;
-    return openNodeSession({ openNode, database, log: this.#log, nodeId: this.#node().nodeId });
+    return openNodeSession({
+      openNode: () => openNode(this.#database()),
+      database,
+      log: this.#log,
+      nodeId: this.#node().nodeId,
+    });
+  }
+
+  /** How the node is reached by the newest version that is known. */
+  #database(): DatabaseConfiguration | undefined {
+    const { feed, set, database } = this.#options;
+    return feed?.decided?.configuration.databases[database] ?? set.configuration.databases[database];
   }
 
   #node() {
@@ -350,6 +509,16 @@ class Relay {
     const { set, database } = this.#options;
     return { set: set.name, database, ended, streams: [...this.#stats.values()], error: this.#failure };
   }
+}
+
+/** What a term starts with. */
+interface Start {
+  readonly epoch: bigint;
+  /** The version that the node has. */
+  readonly active: RelaySet;
+  readonly incarnation: number;
+  /** By which it was reached. */
+  readonly dsn: string | undefined;
 }
 
 /** True when `signal` aborts first, false when `done` does. */

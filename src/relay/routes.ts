@@ -8,6 +8,7 @@ import { hasPlaceholder, renderTemplate, renderTopic } from '../model/template.j
 import type { OutgoingMessage } from '../streams/publisher.js';
 import type { EncodedMessage } from '../wire/shovel.js';
 import type { KnownTable } from './captured-tables.js';
+import { templateOf } from './stream-place.js';
 
 export interface RouteOptions {
   readonly configuration: StreamConfiguration;
@@ -73,17 +74,6 @@ function notSupported({ configuration, set }: RouteOptions): ConfigurationError 
     `A stream of set ${set} asks for format ${configuration.format}, which this version of shovel does not publish.`,
     { hint: 'Use format shovel, or take the stream out of the set.' },
   );
-}
-
-function templateOf(configuration: StreamConfiguration): string {
-  switch (configuration.kind) {
-    case 'kafka':
-      return configuration.topic;
-    case 'file':
-      return configuration.path;
-    case 'stomp':
-      return configuration.destination;
-  }
 }
 
 /** Which tables a stream carries: all of the set, or those that it lists. `*` stands for all of a schema. */

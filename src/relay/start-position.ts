@@ -20,6 +20,7 @@ export interface StartFacts {
   /** The row of the position's ticket, where it is kept, and the hash of its snapshot. */
   readonly ticket: DrawnTicket | undefined;
   readonly ticketHash: string | undefined;
+  /** The stream's first at this destination: what is there from before is not of this stay. */
   readonly firstTicket: Ticket;
 }
 
@@ -33,7 +34,8 @@ export interface StartPoint {
 /** The destination answers less than the node has recorded: worth reading again before it is believed. */
 export function isBehind(facts: StartFacts): boolean {
   const { position, record } = facts;
-  if (position === undefined) return facts.durable && record.completed >= facts.firstTicket;
+  if (record.completed < facts.firstTicket) return false;
+  if (position === undefined) return facts.durable;
   return position.incarnation === facts.incarnation && completedBy(position) < record.completed;
 }
 
@@ -46,8 +48,12 @@ export function startPoint(facts: StartFacts): StartPoint {
     // The node was taken on again since: its tickets were moved past all that was published before.
     return { next: later(ticketOf(completedBy(position) + 1n), facts.firstTicket), from: undefined };
   }
+  // Left by an earlier stay here, whose tickets may be kept no longer.
+  const earlier = position.ticket < facts.firstTicket;
+  if (earlier && facts.ticketHash === undefined) return { next: facts.firstTicket, from: undefined };
   // Ticket 0 stands for the time before the first batch, and a position never does.
   if (facts.ticketHash !== position.snapshotHash) throw sourceWentBack(facts, position);
+  if (earlier) return { next: facts.firstTicket, from: undefined };
   if (completedBy(position) < record.completed) {
     throw new IntegrityError(
       'position_went_back',

@@ -43,14 +43,13 @@ streams: { events: ${text} }`,
 }
 
 describe('a publisher', () => {
-  const create = (text: string, variables: Readonly<Record<string, string>> = {}) =>
+  const create = async (text: string, variables: Readonly<Record<string, string>> = {}) =>
     createPublisher({
       cluster: 'default',
       set: 'example',
       nodeId: '6f3b0c5e-0000-4000-8000-000000000000',
       stream: 'events',
-      configuration: stream(text),
-      variables,
+      configuration: fillAll(stream(text), { variables, where: 'stream events' }),
       logger: silentLogger(),
     });
 
