@@ -21,12 +21,21 @@ interface Lock {
   readonly since: string | null;
   readonly ours: boolean;
   readonly idle: boolean;
+  readonly who: string;
+}
+
+interface Wait {
+  readonly table: string;
+  /** The waiting session's application_name. */
+  readonly who: string;
+  /** Of ours that were seen in front. */
+  readonly attempts: Set<string>;
 }
 
 export interface LockWatch {
   readonly looks: number;
-  /** Waits of others behind ours: what for, and how many attempts were seen in front of each. */
-  readonly waits: ReadonlyMap<string, { readonly table: string; readonly attempts: ReadonlySet<string> }>;
+  /** Waits of others behind ours. */
+  readonly waits: ReadonlyMap<string, Wait>;
   /** Our attempts: at how many places each was seen waiting. */
   readonly attempts: ReadonlyMap<string, ReadonlySet<string>>;
   /** Tables of schema public that one of ours held strongly in two looks running, idle in a transaction in between. */
@@ -87,7 +96,7 @@ const CONFLICTS: Readonly<Record<string, readonly string[]>> = {
 /** `ours`: the pids of sessions whose application_name begins with it. */
 export async function startLockWatch({ url, ours }: { url: string; ours: string }): Promise<LockWatch> {
   const session = await openConnection({ dsn: url, name: 'of the watch', applicationName: 'watch' });
-  const waits = new Map<string, { table: string; attempts: Set<string> }>();
+  const waits = new Map<string, Wait>();
   const attempts = new Map<string, Set<string>>();
   const idleHolds: string[] = [];
   let looks = 0;
@@ -133,7 +142,8 @@ async function look(session: PostgresConnection, ours: string): Promise<readonly
      select concat_ws(' ', l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid,
          l.classid, l.objid, l.objsubid) as tag,
        coalesce(l.relation::regclass::text, l.locktype) as "table", l.pid, l.virtualtransaction, l.mode, l.granted,
-       l.waitstart, starts_with(coalesce(a.application_name, ''), $1) as ours, a.state = 'idle in transaction' as idle
+       l.waitstart, starts_with(coalesce(a.application_name, ''), $1) as ours, a.state = 'idle in transaction' as idle,
+       a.application_name as who
      from l left join pg_stat_activity a on a.pid = l.pid
      where not l.fastpath and l.pid <> pg_backend_pid() and (l.database is null or l.database in
        (0, (select d.oid from pg_database d where d.datname = current_database())))
@@ -150,15 +160,13 @@ async function look(session: PostgresConnection, ours: string): Promise<readonly
     since: row.waitstart ?? null,
     ours: row.ours === 't',
     idle: row.idle === 't',
+    who: row.who ?? '',
   }));
 }
 
 function note(
   locks: readonly Lock[],
-  {
-    waits,
-    attempts,
-  }: { waits: Map<string, { table: string; attempts: Set<string> }>; attempts: Map<string, Set<string>> },
+  { waits, attempts }: { waits: Map<string, Wait>; attempts: Map<string, Set<string>> },
 ): void {
   for (const lock of locks) {
     if (lock.granted || lock.since === null) continue;
@@ -173,7 +181,7 @@ function note(
       if (!(CONFLICTS[lock.mode] ?? []).includes(other.mode)) continue;
       const inFront = other.granted || (other.since !== null && other.since < lock.since);
       if (!inFront) continue;
-      const seen = waits.get(wait) ?? { table: lock.table, attempts: new Set() };
+      const seen = waits.get(wait) ?? { table: lock.table, who: lock.who, attempts: new Set() };
       seen.attempts.add(other.transaction);
       waits.set(wait, seen);
     }
