@@ -3,7 +3,7 @@
  * pg_recvlogical consumes, in interleaved rounds on one server. Every figure is the median of per-round comparisons with
  * the bare run of the same round; CPU is that of the backends. Writes bench/results/writer-overhead.json.
  *
- *   npm run bench -- writer-overhead [--rounds 3] [--seconds 6] [--rows 200000]
+ *   npm run bench -- writer-overhead [--rounds 3] [--seconds 4] [--rows 200000]
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
@@ -16,7 +16,7 @@ import { type Installed, installVariant, VARIANTS, type Variant } from './suppor
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '6' },
+    seconds: { type: 'string', default: '4' },
     rows: { type: 'string', default: '200000' },
     scale: { type: 'string', default: '10' },
   },
