@@ -45,7 +45,7 @@ export class CapturedTables {
    */
   async later(connection: PostgresConnection, rel: string): Promise<readonly KnownTable[]> {
     const rows = await connection.query(
-      `select c.rel, c.relid, c.definition from ${this.#log.schema}.captured_table c
+      `select c.rel, c.set_version, c.relid, c.definition from ${this.#log.schema}.captured_table c
        join ${this.#log.schema}.captured_table o on o.set_name = c.set_name and o.rel = $2::integer
          and c.rel > o.rel and (c.relid = o.relid or (c.schema_name, c.table_name) = (o.schema_name, o.table_name))
        where c.set_name = $1 order by c.rel`,
