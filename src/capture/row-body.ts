@@ -117,10 +117,11 @@ function quickAttempt(
   if (omits || table.columns.some((column) => column.asText)) return undefined;
   const logged = all.filter((row) => row === next || !oldOnChange(table, operation));
   const last = next ?? 'OLD';
+  const both = whole && logged.length > 1;
   const extra = extrasFound(table, { rows: logged, whole, omits, names: options.names });
   const conditions = [
     operation === 'u' ? keyKept(table) : undefined,
-    next || whole ? shapeTest(table, last) : undefined,
+    both && shapeTest(table, 'OLD') ? 'o_ is not null' : next || whole ? shapeTest(table, last) : undefined,
     extra.length > 0 ? `not (${extra.map(({ test }) => test).join(' or ')})` : undefined,
   ].filter((condition) => condition !== undefined);
   const settings = settingsTest(table.settings);
@@ -130,10 +131,12 @@ function quickAttempt(
     const direct = imageOf(table, row, { whole, pinned: false, options });
     return settings ? `case when ${settings} then ${direct} else ${pinned} end` : direct;
   };
-  const value = (row: RowVariable) =>
-    row === last && conditions.length > 0
-      ? `case when ${conditions.join(' and ')} then ${image(row)} end`
-      : image(row);
+  const value = (row: RowVariable) => {
+    // No image is made of a row whose columns may be anybody's: old and new have the same.
+    const first = both && row !== last ? [shapeTest(table, row)].filter((test) => test !== undefined) : [];
+    const tests = row === last ? conditions : first;
+    return tests.length > 0 ? `case when ${tests.join(' and ')} then ${image(row)} end` : image(row);
+  };
   return {
     statements: `  begin
 ${logged.map((row) => `    ${variable(row)} := ${value(row)};`).join('\n')}
@@ -175,7 +178,7 @@ export function rowAttempt(
   const whole = table.captured.before === 'full';
   const changed = changesKey(table, operation);
   const omits = omitsColumns(table, operation);
-  const checked = next ?? (whole ? 'OLD' : undefined);
+  const checked = whole && operation !== 'i' ? 'OLD' : next;
   return `  begin
 ${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options, onChange: oldOnChange(table, operation) ? changed : undefined })}
 ${changed && !oldOnChange(table, operation) ? `    d_ := ${changed};\n` : ''}${extras(table, { rows: all, whole, omits, names: options.names })}
@@ -271,7 +274,9 @@ function images(
   const assign = (pinned: boolean, indent: string) =>
     rows
       .map((row) => {
-        const condition = row === checked ? shapeTest(table, row) : row === 'OLD' ? onChange : undefined;
+        const shape = checked && shapeTest(table, checked);
+        const alike = shape && row !== 'OLD' ? 'o_ is not null' : undefined;
+        const condition = row === checked ? shape : row === 'OLD' ? onChange : whole ? alike : undefined;
         const made = image(row, pinned);
         return `${indent}${variable(row)} := ${condition ? `case when ${condition} then ${made} end` : made};`;
       })

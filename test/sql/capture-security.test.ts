@@ -135,6 +135,101 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     expect(new Set(notes)).toEqual(new Set([`cast runs as ${names.sandbox}`]));
   });
 
+  it("does so where a trusted owner adds a column of that role's type to a table without any", async () => {
+    const before = await node.lastSeq();
+    await onPublic(
+      node.connection,
+      'alter table plain add later app.mood; alter table plain add pairs app.mood[]',
+    );
+    const notes = await notesOf(node, {
+      user: writer,
+      statement: `insert into public.plain (id, later, pairs) values (70, 'sad', '{glad}'); update public.plain set note = 'x';
+        update public.plain set id = 71; delete from public.plain`,
+    });
+    await onPublic(node.connection, 'alter table plain drop later; alter table plain drop pairs');
+    expect(notes.length).toBeGreaterThan(0);
+    expect(new Set(notes)).toEqual(new Set([`cast runs as ${names.sandbox}`]));
+    expect((await node.log(`l.seq > ${before}`)).map((row) => row.op + row.mark)).toEqual([
+      'If',
+      'Uf',
+      'Uf',
+      'Df',
+    ]);
+  });
+
+  it('runs nothing of what an owner puts on his table: policies, rules, checks, generated columns, operators', async () => {
+    const session = await node.session({ user: owner });
+    const noting = (name: string, head: string, result: string) =>
+      `create function app.${name} language plpgsql ${head} as $$ begin
+         perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), '${name.slice(0, 4)} as ', current_user, ';'), false);
+         return ${result}; end $$;`;
+    await session.script(`
+      ${noting('poli() returns boolean', '', 'true')}
+      ${noting('chec(int) returns boolean', 'immutable', 'true')}
+      ${noting('gene(int) returns int', 'immutable', '$1')}
+      ${noting('equa(app.mood, app.mood) returns boolean', '', 'false')}
+      ${noting('to_json(app.mood) returns json', '', "'1'::json")}
+      ${noting('text(app.mood) returns text', '', "'forged'")}
+      create operator app.= (leftarg = app.mood, rightarg = app.mood, function = app.equa);
+      create operator app.<> (leftarg = app.mood, rightarg = app.mood, function = app.equa);
+      create cast (app.mood as text) with function app.text(app.mood) as implicit;
+      create domain app.checked as int check (app.chec(value));
+      alter table app.thing enable row level security; alter table app.thing force row level security;
+      create policy p on app.thing using (app.poli()) with check (app.poli());
+      alter table app.thing add c app.checked, add g int generated always as (app.gene(id)) stored;
+      create rule seen as on insert to app.thing do also select app.poli()`);
+    const before = await node.lastSeq();
+    const notes = await notesOf(node, {
+      user: owner,
+      statement: `set search_path = app, pg_catalog; insert into app.thing (id, m, c) values (40, 'sad', 1); update app.thing set m = 'glad', id = 41 where id operator(pg_catalog.=) 40;
+        delete from app.thing where id operator(pg_catalog.=) 41; reset search_path`,
+    });
+    const others = notes.filter((note) => !note.endsWith(` as ${owner}`) && !note.startsWith('cast runs'));
+    expect(others).toEqual([]);
+    expect(notes.filter((note) => note.startsWith('cast runs') && !note.endsWith(names.sandbox))).toEqual([]);
+    expect(JSON.stringify(await node.log(`l.seq > ${before}`))).not.toContain('forged');
+    await session.script(`drop rule seen on app.thing; drop policy p on app.thing; alter table app.thing disable row level security;
+      alter table app.thing drop c, drop g; drop cast (app.mood as text)`);
+  });
+
+  it('lets nobody use, replace or give away what is ours', async () => {
+    const [found] = await node.connection.query(
+      `select f.oid::regprocedure::text as function, t.tgname as trigger from pg_trigger t join pg_proc f on f.oid = t.tgfoid
+       where t.tgrelid = 'app.thing'::regclass and t.tgname like '!shovel%' and f.proname like '%\\_i' limit 1`,
+    );
+    const call = found?.function ?? '';
+    expect(call).toContain(`${names.schema}.`);
+    const statements = [
+      `create table app.fake (id int); create trigger mine after insert on app.fake for each row execute function ${call}`,
+      `create or replace function ${call} returns trigger language plpgsql as 'begin return null; end'`,
+      `alter function ${call} owner to current_user`,
+      `alter function ${call} set search_path = app`,
+      `drop function ${call} cascade`,
+      `select ${call}`,
+      `alter table ${names.schema}.log_example_0 owner to current_user`,
+      `create trigger mine after insert on ${names.schema}.log_example_0 for each row execute function app.mood_json()`,
+      `create rule mine as on insert to ${names.schema}.log_example_0 do instead nothing`,
+      `create policy mine on ${names.schema}.log_example_0`,
+      `grant all on ${names.schema}.log_example_0 to public`,
+      `grant ${names.capture} to current_user`,
+      `grant ${names.owner} to current_user`,
+      `alter role ${names.capture} login`,
+      `alter schema ${names.schema} rename to other`,
+      `create view app.spy as select * from ${names.schema}.log_example`,
+      `copy ${names.schema}.log_example_0 from program 'true'`,
+      `lock table ${names.schema}.log_example_0 in access share mode`,
+      'create type app.base; create function app.base_out(app.base) returns cstring language internal as $$int4out$$',
+    ];
+    for (const user of [owner, writer]) {
+      const session = await node.session({ user });
+      for (const statement of statements) {
+        const outcome = await refused(session, statement);
+        await session.script('rollback');
+        expect(`${statement}: ${outcome}`).not.toBe(`${statement}: allowed`);
+      }
+    }
+  });
+
   it('publishes the text of such values once the cast is known', async () => {
     await node.capture({ tables: TABLES });
     const before = await node.lastSeq();
