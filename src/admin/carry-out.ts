@@ -13,7 +13,9 @@ import {
 } from '../model/change-protocol.js';
 import {
   type ChangeNode,
+  decodeIntent,
   encodeDocument,
+  type Intent,
   type SetDocument,
   type SetNode,
   type SetRecord,
@@ -203,7 +205,10 @@ async function refusal(
       return lost(context, plan);
     case 'node': {
       const { answer, database } = cause.failure;
-      if (answer.kind === 'failed') return notDone(answer.error);
+      if (answer.kind === 'failed') {
+        const busy = answer.error instanceof RefusedError && answer.error.code === 'set_busy';
+        return (busy && (await otherChange(context, plan))) || notDone(answer.error);
+      }
       if (answer.kind === 'moved' && base === null) {
         return new RefusedError('set_exists', `Database ${database} holds a set ${set} already.`, {
           hint: 'Another administrator may be creating it: look with shovel set list.',
@@ -236,6 +241,31 @@ function notDone(error: unknown): unknown {
     );
   }
   return error;
+}
+
+/** Who holds the rows of the set that this change waited for, as far as the coordinator knows. */
+async function otherChange(context: AdminContext, plan: ChangePlan): Promise<RefusedError | undefined> {
+  const { coordinator } = context;
+  await coordinator.sync();
+  for (const id of (await coordinator.list(plan.paths.intents)) ?? []) {
+    const path = plan.paths.intent(id);
+    const entry = id === plan.intent.intent ? undefined : await coordinator.read(path);
+    const intent = entry && decodeIntent(entry.data, path);
+    if (intent?.set === plan.intent.set) return setBusy(intent);
+  }
+  return undefined;
+}
+
+/** Another administrator is at work on the set, and alive. */
+export function setBusy(intent: Intent): RefusedError {
+  return new RefusedError(
+    'set_busy',
+    `Set ${intent.set} is being changed to version ${intent.to} by ${intent.owner} since ${intent.startedAt}.`,
+    {
+      hint: 'Try again when that has ended.',
+      details: { set: intent.set, version: intent.to, owner: intent.owner },
+    },
+  );
 }
 
 async function lost(context: AdminContext, plan: ChangePlan): Promise<RefusedError> {

@@ -104,15 +104,25 @@ async function endHangingSessions(connection: PostgresConnection, names: NodeNam
 }
 
 /** Only where no other change and no set relies on it: `fenced` says that somebody does. */
-export async function ungroundNode({ context, connection, intent, fence }: NodeTask): Promise<NodeAnswer> {
+export async function ungroundNode({
+  context,
+  connection,
+  node,
+  intent,
+  fence,
+}: NodeTask): Promise<NodeAnswer> {
   const names = namesOf(context);
   if (!(await nodeSchemaExists(connection, names))) return { kind: 'absent' };
   // A prepared transaction that nobody knows anything of: there is no set to take away.
   if (intent.set === '') return { kind: 'done' };
-  await removeCapture(behindFence(connection, { names, fence, alone: { set: intent.set, upTo: 0 } }), {
+  const keep = node.role === 'stay' ? await capturedTables({ context, connection, intent }) : [];
+  // Without tables to keep the log itself would go.
+  if (node.role === 'stay' && keep.length === 0) return { kind: 'done' };
+  const upTo = node.role === 'stay' ? (intent.base?.version ?? 0) : 0;
+  await removeCapture(behindFence(connection, { names, fence, alone: { set: intent.set, upTo } }), {
     ...removal({ context }),
     set: intent.set,
-    keep: [],
+    keep,
   });
   return { kind: 'done' };
 }

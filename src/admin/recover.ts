@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Lease } from '../coordinator/coordinator.js';
-import { IntegrityError, RefusedError } from '../errors.js';
+import { IntegrityError, ShovelError } from '../errors.js';
 import { decodeIntent, decodeRecord, type Intent, type SetDocument } from '../model/change-records.js';
 import {
   type Healing,
@@ -14,11 +14,12 @@ import {
   type NodeView,
   recoverIntent,
 } from '../model/change-recovery.js';
-import { unfinished } from './carry-out.js';
+import { setBusy, unfinished } from './carry-out.js';
 import { type AdminContext, namesOf, ownerOf, pathsOf } from './context.js';
 import { listBelow, readDecided } from './load-set.js';
 import { readIdentity, readNodeRows, viewNode } from './node-rows.js';
 import type { NodeSessions } from './node-sessions.js';
+import { closeStrays } from './strays.js';
 import { sameDatabase } from './survey.js';
 import { World } from './world.js';
 
@@ -59,7 +60,7 @@ export async function recoverIntents(
       const nowMs = context.clock.now();
       const waits = waitFor === 'all' || waitFor.set === intent.set;
       if (!waits || nowMs - begunMs > OTHERS_MS) {
-        if (waits && waitFor !== 'all') throw busy(intent);
+        if (waits && waitFor !== 'all') throw setBusy(intent);
         results.push({ kind: 'alive', intent });
         break;
       }
@@ -74,7 +75,22 @@ export async function recoverIntents(
       context.signal.throwIfAborted();
     }
   }
-  return results;
+  return tryAgain(context, { sessions, results });
+}
+
+/** What one change has prepared stands in the way of another: what could not be settled may be by now. */
+async function tryAgain(
+  context: AdminContext,
+  { sessions, results }: { sessions: NodeSessions; results: readonly RecoveredIntent[] },
+): Promise<readonly RecoveredIntent[]> {
+  if (!results.some(({ kind }) => kind === 'finished' || kind === 'undone')) return results;
+  const settled: RecoveredIntent[] = [];
+  for (const result of results) {
+    const id = result.kind === 'unfinished' ? result.intent.intent : undefined;
+    const lease = id && (await context.coordinator.tryLease(pathsOf(context).admin(id), ownerOf(context)));
+    settled.push(id && lease ? await recoverOne(context, { sessions, id, lease }) : result);
+  }
+  return settled;
 }
 
 async function recoverOne(
@@ -84,6 +100,7 @@ async function recoverOne(
   const fence = randomUUID();
   const own = await context.coordinator.tryLease(pathsOf(context).admin(fence), ownerOf(context));
   try {
+    await closeOtherFences(context, { sessions, id });
     const result = await new World(context, sessions).run(
       recoverIntent({ paths: pathsOf(context), id, fence }),
     );
@@ -98,21 +115,30 @@ async function recoverOne(
   }
 }
 
+/**
+ * Who died while recovering the same change has left a fence that no coordinator knows of, and that keeps the ground
+ * and the schema from being taken away. It is closed while the intent still tells in which databases to look.
+ */
+async function closeOtherFences(
+  context: AdminContext,
+  { sessions, id }: { sessions: NodeSessions; id: string },
+): Promise<void> {
+  const intent = await readIntent(context, id);
+  for (const node of intent?.nodes ?? []) {
+    try {
+      await closeStrays(context, { sessions, node });
+    } catch (error) {
+      if (!(error instanceof ShovelError)) throw error;
+      // Recovery itself will meet it, and say so.
+      context.logger.debug({ database: node.database, error }, 'strays could not be closed');
+    }
+  }
+}
+
 async function readIntent(context: AdminContext, id: string): Promise<Intent | undefined> {
   await context.coordinator.sync();
   const entry = await context.coordinator.read(pathsOf(context).intent(id));
   return entry ? decodeIntent(entry.data, pathsOf(context).intent(id)) : undefined;
-}
-
-function busy(intent: Intent): RefusedError {
-  return new RefusedError(
-    'set_busy',
-    `Set ${intent.set} is being changed to version ${intent.to} by ${intent.owner} since ${intent.startedAt}.`,
-    {
-      hint: 'Try again when that has ended.',
-      details: { set: intent.set, version: intent.to, owner: intent.owner },
-    },
-  );
 }
 
 /**

@@ -32,12 +32,13 @@ export type StoreAnswer =
  * abort    undoes what is prepared or staged, and, if it is not the caller's fence, closes the row of the change so
  *          that nothing can be prepared under it any more
  * takeover closes every other row of the set; needs that nothing of the set is prepared; `absent` without a schema
- * unground takes away what ground made for a node that was to join, if nobody else needs it; under the fence
+ * unground takes away what ground made: for a node that was to join all of it, for one that stays what its version does
+ *          not need; if no other change is at work there; under the fence
  * clean    takes away what the decided version needs no longer; with a node that leaves, all of the set, unless the
  *          set has a later version there by now; needs then that no other row of the set is open
  * forget   deletes the rows of the change and of the fence
  */
-const NODE_ACTIONS = [
+export const NODE_ACTIONS = [
   'open',
   'ground',
   'prepare',
@@ -52,7 +53,7 @@ const NODE_ACTIONS = [
 export type NodeAction = (typeof NODE_ACTIONS)[number];
 
 /** What a multi is for: the name of the step for people and failpoints. */
-const MULTI_LABELS = ['begin', 'announce', 'decide', 'abort', 'remove'] as const;
+export const MULTI_LABELS = ['begin', 'announce', 'decide', 'abort', 'remove'] as const;
 export type MultiLabel = (typeof MULTI_LABELS)[number];
 
 export type Effect =

@@ -312,9 +312,12 @@ export function* undo({
       failures.push(aborted);
       continue;
     }
-    if (node.role === 'join') {
+    if (node.role === 'join' || node.role === 'stay') {
       const kept = yield* attempt('unground', node, { intent, fence });
-      if (kept && kept.answer.kind !== 'fenced' && kept.answer.kind !== 'absent') failures.push(kept);
+      // What is left where the set goes on does nothing, and goes with the next version.
+      const harmless =
+        node.role === 'stay' || kept?.answer.kind === 'fenced' || kept?.answer.kind === 'absent';
+      if (kept && !harmless) failures.push(kept);
     }
     const forgotten = yield* attempt('forget', node, { intent, fence });
     if (forgotten && forgotten.answer.kind !== 'absent') failures.push(forgotten);

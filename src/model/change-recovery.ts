@@ -193,7 +193,7 @@ export function judgeNode(record: SetRecord, node: { nodeId: string }, view: Nod
 }
 
 /** The decided version as a change, for nodes that have to be brought to it again. */
-export function decidedChange(document: SetDocument, text: string): Intent {
+function decidedChange(document: SetDocument, text: string): Intent {
   const { databases } = document.configuration;
   return {
     schema: 1,

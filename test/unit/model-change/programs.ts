@@ -3,20 +3,35 @@ import { readFresh } from '../../../src/model/change-effects.js';
 import { type ChangeOutcome, runChange } from '../../../src/model/change-protocol.js';
 import {
   type ChangeNode,
-  decodeDocument,
+  decodeIntent,
   decodeRecord,
   encodeDocument,
   type SetDocument,
   type SetRecord,
 } from '../../../src/model/change-records.js';
-import { closeOrphans, decidedChange, healSet, recoverIntent } from '../../../src/model/change-recovery.js';
+import { closeOrphans, healSet, recoverIntent } from '../../../src/model/change-recovery.js';
 import type { SetConfiguration } from '../../../src/model/set-configuration.js';
 import { parseSetFile } from '../../../src/model/set-file.js';
-import { act, type Program, paths, SET, type World } from './simulation.js';
+import { act, type Program, paths, SET } from './simulation.js';
 
-/** Ids that differ and read well; the end is what the log shows. */
+/** The machines of the product, or broken ones, to see that it is noticed. */
+export interface Machines {
+  readonly readFresh: typeof readFresh;
+  readonly runChange: typeof runChange;
+  readonly recoverIntent: typeof recoverIntent;
+  readonly healSet: typeof healSet;
+  readonly closeOrphans: typeof closeOrphans;
+}
+
+const PRODUCT: Machines = { readFresh, runChange, recoverIntent, healSet, closeOrphans };
+
+/** Ids that differ and read well; the end is what the log shows. With them go the machines that everybody runs. */
 export class Ids {
+  readonly machines: Machines;
   #next = 1;
+  constructor(machines: Machines = PRODUCT) {
+    this.machines = machines;
+  }
   take(): string {
     const id = `00000000-0000-4000-8000-${String(this.#next).padStart(12, '0')}`;
     this.#next += 1;
@@ -55,7 +70,7 @@ export function* administrator(
 ): Program {
   ending.outcome = 'refused';
   yield* recoverAll(ids);
-  const found = yield* act(readFresh(paths.set(SET)));
+  const found = yield* act(ids.machines.readFresh(paths.set(SET)));
   if (found.kind === 'failed') return;
   const base =
     found.kind === 'found'
@@ -67,7 +82,12 @@ export function* administrator(
   ending.intent = change.intent.intent;
   delete ending.outcome;
   ending.outcome = yield* act(
-    runChange({ paths, clusterVersion: 0, recordVersion: base?.entryVersion ?? null, intent: change.intent }),
+    ids.machines.runChange({
+      paths,
+      clusterVersion: 0,
+      recordVersion: base?.entryVersion ?? null,
+      intent: change.intent,
+    }),
   );
 }
 
@@ -126,17 +146,30 @@ function buildChange(
   };
 }
 
-/** Finishes or undoes every change, whoever works on it: in the simulation a lease never holds anybody back. */
-export function* recoverAll(ids: Ids): Program {
+/**
+ * Finishes or undoes every change, whoever works on it: in the simulation a lease never holds anybody back. Fences that
+ * dead recoverers left are closed before, and only theirs: `alone` says that nobody else is alive.
+ */
+export function* recoverAll(ids: Ids, { alone = false }: { alone?: boolean } = {}): Program {
   const listed = yield { kind: 'intents' };
   if (listed.kind !== 'intents') throw new TypeError('no list');
-  for (const id of listed.ids) yield* act(recoverIntent({ paths, id, fence: ids.take() }));
+  const left = [...listed.ids];
+  // What one change has prepared stands in the way of another, so all that is left is tried a second time.
+  if (alone) left.push(...listed.ids);
+  for (const id of left) {
+    if (alone) {
+      const found = yield* act(ids.machines.readFresh(paths.intent(id)));
+      const nodes = found.kind === 'found' ? decodeIntent(found.data, id).nodes : [];
+      for (const { database } of nodes) yield* tidy(ids, database);
+    }
+    yield* act(ids.machines.recoverIntent({ paths, id, fence: ids.take() }));
+  }
 }
 
 /** What relays and `cluster recover` do besides: nodes are held against the record. */
 export function* heal(ids: Ids): Program {
   for (let attempt = 1; attempt <= 3; attempt += 1) {
-    const found = yield* act(readFresh(paths.set(SET)));
+    const found = yield* act(ids.machines.readFresh(paths.set(SET)));
     if (found.kind !== 'found') return;
     const record = decodeRecord(found.data, 'record');
     if (record.state === 'dropped') return;
@@ -146,7 +179,7 @@ export function* heal(ids: Ids): Program {
       if (reply.kind === 'view' && reply.view) views.set(database, reply.view);
     }
     const healing = yield* act(
-      healSet({
+      ids.machines.healSet({
         paths,
         set: SET,
         record: { version: found.version, value: record },
@@ -158,12 +191,11 @@ export function* heal(ids: Ids): Program {
   }
 }
 
-/** Tidies one database of changes that were never announced: what every writing command does where it works. */
-export function* tidy(world: World, database: string, fence: string): Program {
+/** Tidies one database of changes that no intent tells of: what every writing command does where it works. */
+export function* tidy(ids: Ids, database: string): Program {
   const reply = yield { kind: 'view', database };
   if (reply.kind !== 'view' || !reply.view) return;
-  const stored = world.store.get(paths.version(SET, world.record()?.version ?? 0));
-  const document = stored ? decodeDocument(stored.data, 'document') : undefined;
+  const fence = ids.take();
   const node: ChangeNode = {
     database,
     nodeId: '00000000-0000-4000-8000-00000000dead',
@@ -172,14 +204,13 @@ export function* tidy(world: World, database: string, fence: string): Program {
     dsn: '',
     role: 'leave',
   };
-  const change = document && stored ? decidedChange(document, stored.data) : undefined;
   yield* act(
-    closeOrphans({
+    ids.machines.closeOrphans({
       paths,
       node,
       change: {
         schema: 1,
-        intent: change?.intent ?? '00000000-0000-4000-8000-00000000beef',
+        intent: fence,
         set: SET,
         state: 'aborted',
         base: null,
