@@ -161,7 +161,7 @@ export function clusterNewer(context: ClusterReader, cluster: ClusterRecord): Re
   );
 }
 
-export function setNotFound(context: ClusterReader, name: string): RefusedError {
+export function setNotFound(context: Pick<ClusterReader, 'cluster'>, name: string): RefusedError {
   return new RefusedError('set_not_found', `Cluster ${context.cluster} has no set ${name}.`, {
     hint: 'shovel set list shows those that it has; if it was lost: shovel cluster recover --from-nodes.',
     details: { set: name, cluster: context.cluster },

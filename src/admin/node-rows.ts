@@ -215,6 +215,38 @@ export async function deleteNodeRow(
   }
 }
 
+export interface Drift {
+  /** `schema.table` */
+  readonly table: string;
+  /** `f`, `o` or `u`, as in the log. */
+  readonly mark: string;
+  /** At least so many. */
+  readonly mutations: string;
+  readonly secondsAgo: number;
+}
+
+/** What relays met in a version's log that was not captured as that version says. */
+export async function readDrift(
+  connection: PostgresConnection,
+  { names, set, version }: { names: NodeNames; set: string; version: number },
+): Promise<readonly Drift[]> {
+  const table = await optionalTable(connection, { names, table: 'capture_drift' });
+  if (table === undefined) return [];
+  const rows = await connection.query(
+    `select c.schema_name || '.' || c.table_name as name, d.mark, d.mutations,
+       pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp() - d.last_seen))::bigint as ago
+     from ${table} d join ${quoteIdentifier(names.schema)}.captured_table c on c.rel = d.rel
+     where c.set_name = $1 and c.set_version = $2 order by 1, 2`,
+    [set, String(version)],
+  );
+  return rows.map((row) => ({
+    table: row.name ?? '',
+    mark: row.mark ?? '',
+    mutations: row.mutations ?? '0',
+    secondsAgo: Number(row.ago),
+  }));
+}
+
 /** The qualified name of a table that a schema of an older release lacks. */
 async function optionalTable(
   connection: PostgresConnection,

@@ -21,7 +21,7 @@ import {
   requireVersion,
   setNotFound,
 } from './load-set.js';
-import { compareIdentity, type DatabaseIdentity } from './node-rows.js';
+import { compareIdentity, type DatabaseIdentity, readDrift } from './node-rows.js';
 import { type NodeSessions, withSessions } from './node-sessions.js';
 import { type Plan, planOf } from './plan.js';
 import { recoverBefore } from './recover.js';
@@ -178,7 +178,13 @@ async function isCurrent(
       }),
     ),
   );
-  return findings.flat().length === 0;
+  // What relays met in the log of this version is ended by the next.
+  const drift = await Promise.all(
+    surveyed.map(({ connection }) =>
+      readDrift(connection, { names: namesOf(context), set: configuration.name, version: old.version }),
+    ),
+  );
+  return findings.flat().length === 0 && drift.flat().length === 0;
 }
 
 /** @throws UnreachableError where one can't be reached and `force` is not given */

@@ -4,6 +4,7 @@
  * passwords out.
  */
 import pc from 'picocolors';
+import type { ExitCode } from '../errors.js';
 import { redactDocument, redactText } from '../runtime/redact.js';
 import type { Host, OutputStream, Variables } from './host.js';
 
@@ -14,6 +15,8 @@ export interface Answer {
   readonly document: unknown;
   /** For people. */
   readonly lines: (colors: Colors) => readonly string[];
+  /** For commands whose answer may be that something is wrong; default 0. */
+  readonly exitCode?: ExitCode;
 }
 
 export interface Output {

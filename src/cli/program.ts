@@ -7,6 +7,7 @@ import { addClusterRecover } from './commands/cluster-recover.js';
 import { addClusterStatus } from './commands/cluster-status.js';
 import { addClusterUpgrade } from './commands/cluster-upgrade.js';
 import { addDemo } from './commands/demo.js';
+import { addDoctor } from './commands/doctor.js';
 import { addNodeAdopt } from './commands/node-adopt.js';
 import { addRelay } from './commands/relay.js';
 import { addSetCreate } from './commands/set-create.js';
@@ -76,6 +77,7 @@ export function buildProgram(runner: Runner, host: Pick<Host, 'stdout'>): Shovel
   node.examples(['shovel node adopt example main']);
 
   addRelay(program, runner);
+  addDoctor(program, runner);
   addDemo(program, runner);
   addVersion(program, runner);
   return program;

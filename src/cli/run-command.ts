@@ -94,7 +94,7 @@ async function perform(action: Action, about: Performance): Promise<number> {
   try {
     const answer = await action({ options, values, output, logger, host, variables, signal: stop.signal });
     if (answer !== undefined) output.answer(answer);
-    return EXIT.done;
+    return answer?.exitCode ?? EXIT.done;
   } catch (error) {
     const received = stop.received();
     if (received !== undefined && !goesOn) return interrupted(error, { ...told, received });
