@@ -14,6 +14,7 @@ import {
   encodeRecord,
   recordOf,
 } from '../model/change-records.js';
+import { releasesOf } from './cluster-release.js';
 import { type AdminContext, isoTime, pathsOf } from './context.js';
 import { knownPlaces } from './known-places.js';
 import { damagedAsUndefined, decodeStored } from './load-set.js';
@@ -63,7 +64,12 @@ async function refillCluster(context: AdminContext, histories: readonly NodeHist
   const known = cluster && damagedAsUndefined(() => decodeCluster(cluster.data, paths.cluster));
   const id = await clusterId(context, { histories, known: known?.id });
   if (known?.id !== id) {
-    const data = encodeCluster({ schema: 1, id, createdAt: isoTime(context) });
+    const data = encodeCluster({
+      schema: 1,
+      id,
+      createdAt: isoTime(context),
+      ...(await releasesOf(context)),
+    });
     operations.push(
       cluster
         ? { kind: 'set', path: paths.cluster, data, version: cluster.version }

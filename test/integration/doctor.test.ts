@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createSet } from '../../src/admin/create-set.js';
 import { type Diagnosis, type DoctorOptions, runDoctor } from '../../src/admin/doctor/doctor.js';
 import { dropSet } from '../../src/admin/drop-set.js';
+import { upgradeCluster } from '../../src/admin/upgrade-cluster.js';
 import { upgradeSet } from '../../src/admin/upgrade-set.js';
 import { coordinatorUnreachable } from '../../src/coordinator/coordinator-errors.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
@@ -150,7 +151,7 @@ describe.each([
           `update ${schema}.installed_file set checksum = 'old' where path = 'sql/functions/row_text.sql'`,
         ),
       ['warning schema_behind database main'],
-      () => upgradeSet(admin.context, { configuration: { ...configuration, wake: 'poll' }, ...plain }),
+      () => upgradeCluster(admin.context, { dryRun: false }),
     ],
     [
       'a schema of a newer release',

@@ -1,5 +1,5 @@
 /** Changes that nobody has finished: as the coordinator knows them, and as the databases do. */
-import { nodeSchemaExists } from '../../postgres/migrate.js';
+import { nodeSchemaExists } from '../../postgres/node-level.js';
 import { listPrepared } from '../../postgres/prepared-transaction.js';
 import { quoteIdentifier } from '../../postgres/sql-files.js';
 import type { Clock } from '../../runtime/clock.js';

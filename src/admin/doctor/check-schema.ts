@@ -1,6 +1,7 @@
 /** Whether schema shovel of a database is this release's. */
 import { ShovelError } from '../../errors.js';
-import { nodeSchemaExists, planNodeSchema } from '../../postgres/migrate.js';
+import { planNodeSchema } from '../../postgres/migrate.js';
+import { requireCurrentNode } from '../../postgres/node-level.js';
 import { type Finding, finding } from './finding.js';
 import type { NodeProbe } from './probe.js';
 
@@ -11,29 +12,32 @@ export async function checkSchema({
   decided,
 }: NodeProbe): Promise<readonly Finding[]> {
   const object = `database ${database}`;
-  if (!(await nodeSchemaExists(connection, names))) {
-    if (decided.length === 0) return [];
-    return [
-      finding('schema_missing', {
-        object,
-        message: `Database ${database} has no schema ${names.schema} (or it may not be seen by ${connection.display}), though sets are in it: nothing is captured there.`,
-        fix: 'Correct its DSN, or take the database out of the set file and in again',
-      }),
-    ];
-  }
   try {
+    if (!(await requireCurrentNode(connection, names))) {
+      if (decided.length === 0) return [];
+      return [
+        finding('schema_missing', {
+          object,
+          message: `Database ${database} has no schema ${names.schema} (or it may not be seen by ${connection.display}), though sets are in it: nothing is captured there.`,
+          fix: 'Correct its DSN, or take the database out of the set file and in again',
+        }),
+      ];
+    }
     const pending = await planNodeSchema(connection, names);
     if (pending.length === 0) return [];
     return [
       finding('schema_behind', {
         object,
-        message: `Schema ${names.schema} of database ${database} was made by an older release.`,
+        message: `Functions of schema ${names.schema} in database ${database} are not those of this release.`,
         fix: 'shovel cluster upgrade',
       }),
     ];
   } catch (error) {
     if (!(error instanceof ShovelError)) throw error;
-    if (error.code !== 'schema_newer' && error.code !== 'migration_changed') throw error;
-    return [finding(error.code, { object, message: error.message, fix: error.hint })];
+    const code = LEVELS.find((one) => one === error.code);
+    if (code === undefined) throw error;
+    return [finding(code, { object, message: error.message, fix: error.hint })];
   }
 }
+
+const LEVELS = ['schema_older', 'schema_newer', 'migration_changed'] as const;

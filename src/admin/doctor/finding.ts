@@ -61,7 +61,11 @@ export const FINDINGS = {
   node_lost: ['error', 'A database holds nothing of the set any more.'],
   node_copied: ['error', 'A database is a copy, or was restored or upgraded by pg_upgrade.'],
   schema_missing: ['error', 'A database lacks shovel’s schema.'],
-  schema_behind: ['warning', 'Shovel’s schema in a database was made by an older release.'],
+  schema_behind: ['warning', 'Functions of shovel’s schema in a database are of another release.'],
+  schema_older: [
+    'error',
+    'Shovel’s schema in a database lacks migrations: relays and commands of this release refuse it.',
+  ],
   schema_newer: ['error', 'Shovel’s schema in a database was made by a newer release.'],
   migration_changed: [
     'error',
