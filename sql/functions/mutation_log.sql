@@ -17,14 +17,18 @@ begin
       select pg_catalog.string_agg(a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod), ', ' order by a.attnum)
       from pg_catalog.pg_attribute a where a.attrelid = pg_catalog.to_regclass('@schema@.mutation_log') and a.attnum > 0)
      or 'TABLE(' || v_function || ')' is distinct from
-       pg_catalog.pg_get_function_result(pg_catalog.to_regprocedure('@schema@.mutation_figures()')) then
+       pg_catalog.pg_get_function_result(pg_catalog.to_regprocedure('@schema@.mutation_figures()'))
+     or 'TABLE(' || v_function || ')' is distinct from
+       pg_catalog.pg_get_function_result(pg_catalog.to_regprocedure('@schema@.set_figures(text)')) then
     drop view if exists @schema@.mutation_log;
     drop function if exists @schema@.mutation_figures();
+    drop function if exists @schema@.set_figures(text);
   end if;
 end
 $shape$;
 
 -- Purpose:    the figures of mutation_log that need the log
+-- Parameters: set_  of this set; null: of all
 -- Returns:    a row per set and stream. A set whose log can't be read (half made, half removed, locked for long) has
 --             null figures, never 0, and holds up no other; a message of level debug1 says why.
 -- Correct:    0 pending means that all that was committed before the query began is out. Everything here sees the one
@@ -34,7 +38,7 @@ $shape$;
 --             long to be counted, in which nothing was found, counts as 1.
 -- Locks:      each set is read in a block that ends in an exception, so that the locks on its log are given back at
 --             once: who forgets to end a transaction in which the view was read keeps no segment from being truncated.
-create or replace function @schema@.mutation_figures()
+create or replace function @schema@.set_figures(set_ text)
   returns table (set_name text, stream_name text, set_version integer, node_id uuid, ticket bigint,
                  pending_mutations bigint, pending_bytes bigint, lag interval, mutations_per_second numeric,
                  log_bytes bigint, relay_epoch bigint, relay_seen_at timestamptz)
@@ -72,8 +76,10 @@ declare
   v_out     bigint;
 begin
   for v_set in
-    select r.set_name, r.set_version, r.node_id, h.epoch, h.relay_seen_at
-    from @schema@.replication_set r left join @schema@.set_head h on h.set_name = r.set_name order by r.set_name
+    select r.set_name, r.set_version, r.node_id, h.epoch, h.relay_seen_at,
+           h.settled_ticket, h.settled_snapshot, h.settled_floor
+    from @schema@.replication_set r left join @schema@.set_head h on h.set_name = r.set_name
+    where set_ is null or r.set_name = set_ order by r.set_name
   loop
     set_name := v_set.set_name;
     set_version := v_set.set_version;
@@ -91,6 +97,11 @@ begin
         into v_ceiling;
       execute format('select t.ticket, t.snapshot, t.floor_seq, t.last_seq from %s t order by t.ticket desc limit 1', v_tickets)
         into strict v_last;
+      -- A later look of a relay that found nothing says more than the ticket: numbers of before need not be looked at.
+      if v_set.settled_ticket = v_last.ticket then
+        v_last.snapshot := v_set.settled_snapshot;
+        v_last.floor_seq := v_set.settled_floor;
+      end if;
 
       -- What no ticket holds: numbers above its floor, and those of transactions that were in flight and have ended.
       execute format('select @schema@.%I($1, $2, pg_current_snapshot())', 'window_floor_' || v_set.set_name)
@@ -185,6 +196,15 @@ begin
   end loop;
 end
 $shovel$;
+comment on function @schema@.set_figures(text) is 'What the view mutation_log shows of one set, or of all.';
+
+create or replace function @schema@.mutation_figures()
+  returns table (set_name text, stream_name text, set_version integer, node_id uuid, ticket bigint,
+                 pending_mutations bigint, pending_bytes bigint, lag interval, mutations_per_second numeric,
+                 log_bytes bigint, relay_epoch bigint, relay_seen_at timestamptz)
+  language sql stable security definer
+  set search_path = pg_catalog, pg_temp
+as $shovel$ select * from @schema@.set_figures(null) $shovel$;
 comment on function @schema@.mutation_figures() is 'What the view mutation_log shows of sets, streams and their logs.';
 
 create or replace view @schema@.mutation_log as
@@ -204,7 +224,7 @@ create or replace view @schema@.mutation_log as
 comment on view @schema@.mutation_log is
   'How far each stream of each set is. Pending figures are estimates, and 0 only when nothing is pending; null where the log can''t be read.';
 
-revoke all on function @schema@.mutation_figures() from public;
+revoke all on function @schema@.mutation_figures(), @schema@.set_figures(text) from public;
 grant usage on schema @schema@ to pg_monitor;
 grant execute on function @schema@.mutation_figures() to pg_monitor;
 grant select on @schema@.mutation_log to pg_monitor;

@@ -25,11 +25,29 @@ export async function waitForActivation(
     readonly tables: readonly TableDescription[];
   }[],
 ): Promise<void> {
-  for (const { database, connection, tables } of nodes) {
-    const relids = tables.flatMap((table) => [
-      table.relid,
-      ...table.partitions.map((partition) => partition.relid),
-    ]);
+  await waitForWriters(
+    context,
+    nodes.map(({ database, connection, tables }) => ({
+      database,
+      connection,
+      relids: tables.flatMap((table) => [
+        table.relid,
+        ...table.partitions.map((partition) => partition.relid),
+      ]),
+    })),
+  );
+}
+
+/** Until all have ended who hold one of these tables for writing at the time of the call. */
+export async function waitForWriters(
+  context: Pick<AdminContext, 'clock' | 'say' | 'signal'>,
+  nodes: readonly {
+    readonly database: string;
+    readonly connection: PostgresConnection;
+    readonly relids: readonly number[];
+  }[],
+): Promise<void> {
+  for (const { database, connection, relids } of nodes) {
     const before = new Set((await writers(connection, relids)).map((holder) => holder.virtualTransaction));
     let toldMs = context.clock.now();
     for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, 500)) {

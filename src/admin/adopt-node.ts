@@ -1,6 +1,7 @@
 /**
- * Takes a node on again whose history may have changed (restored, upgraded by pg_upgrade, copied on purpose) as a new
- * incarnation of itself: a version of the set like any other, decided for all of its databases.
+ * Takes a node on again whose history may have changed (restored, upgraded by pg_upgrade, copied on purpose), or whose
+ * capture was suspended, as a new incarnation of itself: a version of the set like any other, decided for all of its
+ * databases.
  */
 import { RefusedError } from '../errors.js';
 import { buildChange, carryOut } from './carry-out.js';
@@ -9,6 +10,7 @@ import { readDecided, readSet, requireCluster, setNotFound } from './load-set.js
 import { readNodeRows } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
 import { recoverIntents } from './recover.js';
+import { resumeCapture } from './resume-capture.js';
 import { closeStrays } from './strays.js';
 
 export interface AdoptedNode {
@@ -56,6 +58,7 @@ export async function adoptNode(
     for (const node of document.nodes) {
       await closeStrays(context, { sessions, node: { database: node.database, dsn: dsnOf(node.database) } });
     }
+    await resumeCapture(context, { connection, set: name, database });
     const incarnation = Math.max(known.incarnation, row.incarnation) + 1;
     const plan = buildChange(context, {
       configuration: document.configuration,
