@@ -17,6 +17,7 @@ import { ShareLeases } from '../relay/share-leases.js';
 import type { StreamStats } from '../relay/stream-state.js';
 import { firstError, type RelayEnd, superviseRelays } from '../relay/supervise.js';
 import { systemClock } from '../runtime/clock.js';
+import { DatabaseWatches } from './database-watches.js';
 import { followSets } from './decided-sets.js';
 import { fillAll } from './fill-variables.js';
 import { withAdmin } from './open-admin.js';
@@ -78,6 +79,7 @@ async function relaySets(sets: readonly LoadedSet[], about: About): Promise<read
   const share = options.once
     ? undefined
     : new ShareLeases({ coordinator, owner: ownerOf(context), clock, logger });
+  const watches = new DatabaseWatches(settings);
   const over = new AbortController();
   const sharing = share?.run(AbortSignal.any([signal, over.signal]));
   try {
@@ -85,7 +87,7 @@ async function relaySets(sets: readonly LoadedSet[], about: About): Promise<read
       sets: follow.sets,
       nodes: (set) => nodesOf(set, options),
       relay: (set, { node, feed }) => ({
-        ...relayOptions({ set, node }, about),
+        ...relayOptions({ set, node }, { ...about, watches }),
         feed,
         ...(share === undefined ? {} : { share }),
       }),
@@ -101,6 +103,7 @@ async function relaySets(sets: readonly LoadedSet[], about: About): Promise<read
   } finally {
     over.abort();
     await sharing;
+    await watches.close();
   }
 }
 
@@ -178,7 +181,10 @@ async function settle(context: AdminContext, set: string): Promise<void> {
   }
 }
 
-function relayOptions({ set, node }: Work, { context, settings, options }: About): RelayOptions {
+function relayOptions(
+  { set, node }: Work,
+  { context, settings, options, watches }: About & { readonly watches: DatabaseWatches },
+): RelayOptions {
   const { cluster, logger, signal, variables } = settings;
   const { database, nodeId } = node;
   const openNode = nodeOpener(settings, 'relay');
@@ -197,6 +203,7 @@ function relayOptions({ set, node }: Work, { context, settings, options }: About
       return createPublisher({ cluster, set: set.name, nodeId, stream, configuration, logger });
     },
     fill,
+    watch: (configuration) => watches.of(database, configuration ?? { dsn: '' }),
     once: options.once,
     ...(options.fromTicket === undefined ? {} : { fromTicket: options.fromTicket }),
     owner: ownerOf(context),

@@ -65,6 +65,16 @@ export class Drawer {
     return this.#base.before;
   }
 
+  /** A floor for that snapshot. */
+  get settledFloor(): bigint {
+    return this.#base.floorSeq;
+  }
+
+  /** Where the sequence stands while it is quiet. */
+  get restingSeq(): bigint {
+    return this.#mark?.floorSeq ?? 0n;
+  }
+
   /**
    * Looks once, and draws a ticket if something is pending.
    * @throws FencedError `relay_fenced`, IntegrityError `source_went_back`, UnreachableError

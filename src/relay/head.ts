@@ -3,6 +3,8 @@
  * to it, so that one which was replaced without noticing can do no harm.
  */
 import { FencedError, IntegrityError, RefusedError } from '../errors.js';
+import type { Snapshot } from '../model/snapshot.js';
+import type { Ticket } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import type { LogNames } from './relay-set.js';
 
@@ -34,15 +36,29 @@ export async function hasOwner(connection: PostgresConnection, log: LogNames): P
   return rows[0]?.owned === 't';
 }
 
-/** Says that the relay is alive. @throws FencedError `relay_fenced`, IntegrityError `source_went_back` */
+/** For whoever counts what is pending: at `snapshot` nothing was, beyond `ticket`. */
+export interface Settled {
+  readonly ticket: Ticket;
+  readonly snapshot: Snapshot;
+  readonly floorSeq: bigint;
+}
+
+/** Says that the relay is alive, and what it knows. @throws FencedError `relay_fenced`, IntegrityError `source_went_back` */
 export async function refreshSeen(
   connection: PostgresConnection,
-  { log, epoch }: { readonly log: LogNames; readonly epoch: bigint },
+  { log, epoch, settled }: { readonly log: LogNames; readonly epoch: bigint; readonly settled: Settled },
 ): Promise<void> {
   const rows = await connection.query(
-    `update ${log.schema}.set_head h set relay_seen_at = pg_catalog.clock_timestamp()
+    `update ${log.schema}.set_head h set relay_seen_at = pg_catalog.clock_timestamp(),
+       settled_ticket = $3, settled_snapshot = $4, settled_floor = $5
      where h.set_name = $1 and h.epoch = $2 returning 1 as seen`,
-    [log.set, epoch.toString()],
+    [
+      log.set,
+      epoch.toString(),
+      settled.ticket.toString(),
+      settled.snapshot.text,
+      settled.floorSeq.toString(),
+    ],
   );
   if (rows.length === 0) await throwFenced(connection, { log, epoch });
 }

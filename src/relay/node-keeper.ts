@@ -1,14 +1,25 @@
 /**
  * What a relay does in its node besides publishing, on one connection: draws tickets, says that it is alive, keeps the
- * log small. Opens the connection again after a loss; the epoch stays the same, and is checked by every write.
+ * log small and watches its limits. Opens the connection again after a loss; the epoch stays the same, and is checked
+ * by every write. Where capture is suspended it draws no more, tells the streams which ticket is the last, and goes on
+ * with the rest.
+ *
+ *   looking --nothing can become pending--> resting --sequence moves, bell, something due--> looking
+ *   any --capture suspended--> standing still
  */
+
+import { captureSuspended, readSuspension, type Suspension } from '../capture/limits.js';
 import { EXIT, FencedError, ShovelError } from '../errors.js';
+import type { LimitsConfiguration, SetConfiguration } from '../model/set-configuration.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
-import { Drawer } from './drawer.js';
+import { Bell } from './bell.js';
+import type { DatabaseWatch } from './database-watch.js';
+import { Drawer, type Look } from './drawer.js';
 import { checkEpoch, refreshSeen } from './head.js';
+import { LimitWatch } from './limit-watch.js';
 import { isGone, type NodeSession } from './node-session.js';
 import { Pace, type PaceOptions } from './pace.js';
 import type { LogNames } from './relay-set.js';
@@ -25,6 +36,13 @@ export interface NodeKeeperOptions {
   readonly trimLimits: TrimLimits;
   /** Default 1 s. */
   readonly trimEveryMs: number;
+  /** Default 1 min. */
+  readonly limitsEveryMs: number | undefined;
+  readonly database: string;
+  readonly limits: LimitsConfiguration;
+  readonly wake: SetConfiguration['wake'];
+  /** Shared by the sets of one database. */
+  readonly watch: DatabaseWatch;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly stop: AbortSignal;
@@ -37,11 +55,14 @@ export type KeeperOutcome =
   | { readonly kind: 'failed' | 'fenced'; readonly error: ShovelError };
 
 const SEEN_EVERY_MS = 10_000;
+/** How often a suspended set is looked after. */
+const STILL_MS = 1000;
 
 interface Live {
   readonly connection: PostgresConnection;
   readonly drawer: Drawer;
   readonly trimmer: Trimmer;
+  readonly bell: Bell;
 }
 
 export class NodeKeeper {
@@ -49,14 +70,24 @@ export class NodeKeeper {
   readonly #pace: Pace;
   readonly #backoff = createBackoff({ maxMs: 10_000 });
   #live: Live | undefined;
+  readonly #limits: LimitWatch;
   #seenMs: number;
   #trimmedMs: number;
+  /** Nothing is to be trimmed before another ticket is drawn. */
+  #trimmed = false;
 
   constructor(options: NodeKeeperOptions) {
+    const { clock, logger, log, epoch, limits } = options;
     this.#options = options;
     this.#pace = new Pace(options.pace);
-    this.#seenMs = options.clock.now();
-    this.#trimmedMs = options.clock.now();
+    this.#limits = new LimitWatch({
+      check: { names: log.names, set: log.set, limits, epoch, patienceMs: options.limitsEveryMs },
+      everyMs: options.limitsEveryMs,
+      clock,
+      logger,
+    });
+    this.#seenMs = clock.now();
+    this.#trimmedMs = clock.now();
     options.leave.addEventListener('abort', () => {
       this.close().catch(() => undefined);
     });
@@ -64,32 +95,123 @@ export class NodeKeeper {
 
   /** Until it is told to stop, or can't go on. Never throws. */
   async run(): Promise<KeeperOutcome> {
-    const { stop, clock } = this.#options;
+    const { stop } = this.#options;
     while (!stop.aborted) {
-      const outcome = await this.#attempt(async (live) => {
-        for (;;) {
-          const startedMs = clock.now();
-          const look = await live.drawer.look();
-          this.#options.board.announce(live.drawer.newest);
-          const endedMs = clock.now();
-          await this.#tend(live);
-          this.#backoff.reset();
-          const quiet = look.kind === 'nothing' && look.quiet;
-          if (stop.aborted) return;
-          await clock.sleep(this.#pace.pauseMs({ nowMs: endedMs, tookMs: endedMs - startedMs, quiet }), stop);
-          if (stop.aborted) return;
-        }
-      });
+      const outcome = await this.#attempt((live) => this.#keep(live));
       if (outcome !== undefined) return outcome;
     }
     return { kind: 'stopped' };
   }
 
+  async #keep(live: Live): Promise<KeeperOutcome> {
+    const { stop, clock, board } = this.#options;
+    let suspension = await this.#suspension(live);
+    while (suspension === undefined) {
+      const startedMs = clock.now();
+      const look = await this.#look(live);
+      if (look === undefined) {
+        suspension = await this.#suspension(live);
+        continue;
+      }
+      board.announce(live.drawer.newest);
+      const endedMs = clock.now();
+      if (look.kind === 'drawn') this.#trimmed = false;
+      suspension = await this.#tend(live);
+      this.#backoff.reset();
+      if (stop.aborted) return this.#leave(live);
+      if (suspension !== undefined) break;
+      const quiet = look.kind === 'nothing' && look.quiet;
+      const pauseMs = this.#pace.pauseMs({ nowMs: endedMs, tookMs: endedMs - startedMs, quiet });
+      if (quiet) {
+        await this.#rest(live);
+      } else {
+        await live.bell.disarm();
+        await clock.sleep(pauseMs, stop);
+      }
+      if (stop.aborted) return this.#leave(live);
+    }
+    return this.#standStill(live, suspension);
+  }
+
+  /** Undefined where capture is suspended: nothing may be drawn. */
+  async #look(live: Live): Promise<Look | undefined> {
+    try {
+      return await live.drawer.look();
+    } catch (error) {
+      if (isSuspended(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Until the sequence moves, the bell rings, or something else is due. An armed bell must be followed by a look. */
+  async #rest(live: Live): Promise<void> {
+    const { watch, clock, log, stop } = this.#options;
+    const nowMs = clock.now();
+    if (this.#pace.isSlow(nowMs) && (await live.bell.arm())) return;
+    const end = await watch.rest({
+      log,
+      connection: live.connection,
+      seq: live.drawer.restingSeq,
+      pauseMs: (at) => (live.bell.armed ? this.#pace.longestMs : this.#pace.restMs(at)),
+      untilMs: this.#dueMs(),
+      signal: stop,
+    });
+    if (end === 'woken') {
+      this.#pace.stir();
+      live.bell.rang();
+    }
+  }
+
+  async #leave(live: Live): Promise<KeeperOutcome> {
+    await live.bell.disarm();
+    return { kind: 'stopped' };
+  }
+
+  async #standStill(live: Live, suspension: Suspension): Promise<KeeperOutcome> {
+    const { stop, clock } = this.#options;
+    const drawer = await this.#last(live, suspension);
+    while (!stop.aborted) {
+      await this.#tend({ ...live, drawer });
+      this.#backoff.reset();
+      await clock.sleep(STILL_MS, stop);
+    }
+    return { kind: 'stopped' };
+  }
+
+  /** Says which ticket is the last, and why. */
+  async #last(live: Live, suspension: Suspension): Promise<Drawer> {
+    const { board, log, epoch, database, logger } = this.#options;
+    const drawer = await Drawer.open(live.connection, { log, epoch });
+    const error = captureSuspended({ set: log.set, database }, suspension);
+    if (board.ended === undefined) logger.error({ error }, 'capture is suspended: no more tickets are drawn');
+    board.announce(drawer.newest);
+    board.close(error);
+    return drawer;
+  }
+
+  #suspension(live: Live): Promise<Suspension | undefined> {
+    const { log } = this.#options;
+    return readSuspension(live.connection, { names: log.names, set: log.set });
+  }
+
+  #dueMs(): number {
+    const { trimEveryMs } = this.#options;
+    const trimMs = this.#trimmed ? Number.POSITIVE_INFINITY : this.#trimmedMs + trimEveryMs;
+    return Math.min(this.#seenMs + SEEN_EVERY_MS, trimMs, this.#limits.dueMs);
+  }
+
   /** One ticket of all that has committed before the call, or none. Tried again until `giveUpMs`. Never throws. */
   async once(giveUpMs: number): Promise<KeeperOutcome> {
+    const { board } = this.#options;
     return this.#until(giveUpMs, async (live) => {
-      await live.drawer.drawNow();
-      this.#options.board.announce(live.drawer.newest);
+      let suspension = await this.#suspension(live);
+      if (suspension === undefined) {
+        await live.drawer.drawNow();
+        suspension = await this.#limits.step(live.connection);
+      }
+      if (suspension === undefined) board.announce(live.drawer.newest);
+      else await this.#last(live, suspension);
+      return { kind: 'stopped' };
     });
   }
 
@@ -98,10 +220,11 @@ export class NodeKeeper {
     return this.#until(giveUpMs, async (live) => {
       // To turn the switch, to see that nothing more was written, and to truncate.
       for (let step = 0; step < 2; step += 1) {
-        await live.drawer.look();
+        await this.#look(live);
         const { newest, settled } = live.drawer;
         await live.trimmer.step({ newest, settled, last: true });
       }
+      return { kind: 'stopped' };
     });
   }
 
@@ -111,7 +234,7 @@ export class NodeKeeper {
     await live?.connection.end();
   }
 
-  async #until(giveUpMs: number, work: (live: Live) => Promise<void>): Promise<KeeperOutcome> {
+  async #until(giveUpMs: number, work: (live: Live) => Promise<KeeperOutcome>): Promise<KeeperOutcome> {
     const { clock, stop } = this.#options;
     const deadlineMs = clock.now() + giveUpMs;
     for (;;) {
@@ -123,22 +246,21 @@ export class NodeKeeper {
 
   /** Undefined: try again; a pause was made. */
   async #attempt(
-    work: (live: Live) => Promise<void>,
+    work: (live: Live) => Promise<KeeperOutcome>,
     { last }: { readonly last: boolean } = { last: false },
   ): Promise<KeeperOutcome | undefined> {
     try {
       const live = this.#live ?? (await this.#open());
       if (live === undefined) return { kind: 'gone' };
       this.#live = live;
-      await work(live);
-      return { kind: 'stopped' };
+      return await work(live);
     } catch (error) {
       return this.#failed(await this.#meaning(error), last);
     }
   }
 
   async #open(): Promise<Live | undefined> {
-    const { log, epoch, clock, trimLimits, openSession } = this.#options;
+    const { log, epoch, clock, logger, trimLimits, openSession, wake, watch } = this.#options;
     const session = await openSession();
     if (session === undefined) return undefined;
     const { connection } = session;
@@ -146,25 +268,34 @@ export class NodeKeeper {
       await checkEpoch(connection, { log, epoch });
       const drawer = await Drawer.open(connection, { log, epoch });
       const trimmer = new Trimmer(connection, { log, epoch, clock, limits: trimLimits });
-      return { connection, drawer, trimmer };
+      const bell = await Bell.open(connection, { log, epoch, wake, watch, logger });
+      return { connection, drawer, trimmer, bell };
     } catch (error) {
       await connection.end();
       throw error;
     }
   }
 
-  async #tend(live: Live): Promise<void> {
+  /** Does what is due beside drawing; returns the suspension where capture was found or has been suspended. */
+  async #tend(live: Live): Promise<Suspension | undefined> {
     const { clock, log, epoch, trimEveryMs, logger } = this.#options;
+    const { connection, drawer, trimmer } = live;
+    let suspension = await this.#limits.step(connection);
     if (clock.now() - this.#seenMs >= SEEN_EVERY_MS) {
       this.#seenMs = clock.now();
-      await refreshSeen(live.connection, { log, epoch });
+      const { newest: ticket, settled: snapshot, settledFloor: floorSeq } = drawer;
+      await refreshSeen(connection, { log, epoch, settled: { ticket, snapshot, floorSeq } });
+      suspension ??= await this.#suspension(live);
     }
-    if (clock.now() - this.#trimmedMs < trimEveryMs) return;
+    if (suspension !== undefined || this.#trimmed || clock.now() - this.#trimmedMs < trimEveryMs)
+      return suspension;
     this.#trimmedMs = clock.now();
-    const { rotated, truncated, busy } = await live.trimmer.step(live.drawer);
+    const { rotated, truncated, busy, idle } = await trimmer.step(drawer);
+    this.#trimmed = idle;
     if (rotated || truncated.length > 0) logger.debug({ rotated, truncated }, 'the log was trimmed');
     if (busy.length > 0)
       logger.debug({ segments: busy }, 'a segment of the log is being read, trimming it later');
+    return undefined;
   }
 
   /** A fence may mean that the set is gone, or that the database has forgotten the epoch: the head row tells. */
@@ -193,6 +324,10 @@ export class NodeKeeper {
     await clock.sleep(pause.ms, stop);
     return undefined;
   }
+}
+
+function isSuspended(error: unknown): boolean {
+  return error instanceof ShovelError && error.code === 'capture_suspended';
 }
 
 /** Whatever is no ShovelError is a bug. */

@@ -29,9 +29,27 @@ export class Pace {
   pauseMs({ nowMs, tookMs, quiet }: { nowMs: number; tookMs: number; quiet: boolean }): number {
     if (!quiet) this.#quietSinceMs = undefined;
     else this.#quietSinceMs ??= nowMs;
+    return Math.min(this.#longestMs, Math.max(this.restMs(nowMs), tookMs * 4));
+  }
+
+  /** Something moved: pauses are short again. */
+  stir(): void {
+    this.#quietSinceMs = undefined;
+  }
+
+  /** The pause between two looks at a sequence that stands. */
+  restMs(nowMs: number): number {
     const quietMs = this.#quietSinceMs === undefined ? 0 : nowMs - this.#quietSinceMs;
-    const wanted = Math.min(this.#longestMs, Math.max(this.#shortestMs, quietMs / 10));
-    return Math.min(this.#longestMs, Math.max(wanted, tookMs * 4));
+    return Math.min(this.#longestMs, Math.max(this.#shortestMs, quietMs / 10));
+  }
+
+  /** Whether it has been quiet for so long that pauses grow: time to ask for a bell. */
+  isSlow(nowMs: number): boolean {
+    return this.restMs(nowMs) > this.#shortestMs;
+  }
+
+  get longestMs(): number {
+    return this.#longestMs;
   }
 }
 

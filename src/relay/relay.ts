@@ -20,6 +20,7 @@ import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher } from '../streams/publisher.js';
+import { DatabaseWatch } from './database-watch.js';
 import { followNode, GONE_AFTER_TRIES, nodeOf } from './follow-node.js';
 import { hasOwner, takeOver } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
@@ -40,6 +41,8 @@ export interface RelayTuning {
   readonly trim?: TrimLimits;
   /** Default 1 s. */
   readonly trimEveryMs?: number;
+  /** Default 1 min. */
+  readonly limitsEveryMs?: number;
   readonly chunks?: ChunkLimits;
   /** How long the batch in hand may go on after a stop; default 3 s. */
   readonly graceMs?: number;
@@ -64,6 +67,8 @@ export interface RelayOptions {
   readonly fill?: (stream: string, configuration: StreamConfiguration) => StreamConfiguration;
   /** Who of several relays has which sets; none: whoever comes first keeps them. */
   readonly share?: LeaseShare;
+  /** Shared by all relays of the database at that address; none: one of its own, which hears no bell. */
+  readonly watch?: (configuration: DatabaseConfiguration | undefined) => DatabaseWatch;
   /** Publish what has committed by now, then end. */
   readonly once: boolean;
   /** Publish again from this ticket on. */
@@ -355,7 +360,8 @@ class Relay {
       readonly turn: (outcome: 'changed') => void;
     } & Start,
   ): Promise<TermOutcome> {
-    const { once, signal, tuning, clock } = this.#options;
+    const { once, signal, tuning, clock, database, watch } = this.#options;
+    const { databases, limits, wake } = term.active.configuration;
     const board = new TicketBoard();
     const keeper = new NodeKeeper({
       log: this.#log,
@@ -365,6 +371,11 @@ class Relay {
       pace: tuning?.pace ?? {},
       trimLimits: tuning?.trim ?? TRIM_LIMITS,
       trimEveryMs: tuning?.trimEveryMs ?? 1000,
+      limitsEveryMs: tuning?.limitsEveryMs,
+      database,
+      limits,
+      wake,
+      watch: watch?.(databases[database]) ?? new DatabaseWatch({ clock, logger: this.#logger }),
       clock,
       logger: this.#logger,
       stop: term.stop,
@@ -387,6 +398,8 @@ class Relay {
         }),
       );
       // Streams that failed for good leave drawing to go on, so that nothing waits for them when they come back.
+      const over = term.stop.aborted ? undefined : board.ended;
+      if (over !== undefined) term.ending.abort();
       const kept = await drawn;
       const trimmed = once && !term.stop.aborted ? await keeper.trimNow(giveUpMs) : undefined;
       const outcomes = [kept, ...ended, ...(trimmed === undefined ? [] : [trimmed])];
@@ -397,7 +410,7 @@ class Relay {
       }
       const fenced = outcomes.some((outcome) => outcome.kind === 'fenced');
       const lost = fenced ? !(await this.#owns(term.lease)) : term.lease.lost.aborted;
-      return this.#verdict(outcomes, { once, lost: !signal.aborted && lost });
+      return this.#verdict(outcomes, { once, lost: !signal.aborted && lost, over });
     } finally {
       term.ending.abort();
       await keeper.close();
@@ -418,14 +431,17 @@ class Relay {
 
   #verdict(
     outcomes: readonly StreamOutcome[],
-    { once, lost }: { readonly once: boolean; readonly lost: boolean },
+    about: { readonly once: boolean; readonly lost: boolean; readonly over: ShovelError | undefined },
   ): TermOutcome {
+    const { once, lost, over } = about;
     const [drawing] = outcomes;
     for (const outcome of outcomes) if (outcome.kind === 'fenced' && !lost) throw outcome.error;
     if (drawing?.kind === 'failed') throw drawing.error;
     if (lost) return 'lost';
     if (outcomes.some((outcome) => outcome.kind === 'gone')) return 'dropped';
     for (const outcome of outcomes) if (outcome.kind === 'failed') this.#failure ??= outcome.error;
+    if (over !== undefined && once) this.#failure ??= over;
+    else if (over !== undefined) throw over;
     return once && !this.#options.signal.aborted ? 'published' : 'stopped';
   }
 

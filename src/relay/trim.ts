@@ -58,6 +58,8 @@ export interface TrimResult {
   readonly rotated: boolean;
   readonly truncated: readonly number[];
   readonly busy: readonly number[];
+  /** Nothing is left to do before another mutation is captured. */
+  readonly idle: boolean;
 }
 
 interface Segment {
@@ -105,7 +107,12 @@ export class Trimmer {
       if (outcome === 'busy') busy.push(segment.number);
     }
     const rotated = await this.#rotate(state, truncated);
-    return { rotated, truncated, busy };
+    const left = state.segments.some(({ number, bytes, empty }) =>
+      number === state.active
+        ? bytes >= this.#options.limits.idleBytes
+        : !empty && !truncated.includes(number),
+    );
+    return { rotated, truncated, busy, idle: !rotated && !left };
   }
 
   async #read(): Promise<State> {

@@ -147,15 +147,15 @@ describe('the log', () => {
 
   it('leaves a segment that someone reads for later, and keeps the other bits of the switch', async () => {
     await load(4);
-    await relayed.node.connection.script(`select setval('shovel.switch_${SET}', 4)`);
+    await relayed.node.connection.script(`select setval('shovel.switch_${SET}', 8)`);
     const dump = await relayed.node.session();
     await dump.script(`begin; lock table shovel.log_${SET}_0 in access share mode`);
     const relay = relayed.start();
     await until(
       'it was rotated',
-      async () => (await value(`select last_value from shovel.switch_${SET}`)) !== '4',
+      async () => (await value(`select last_value from shovel.switch_${SET}`)) !== '8',
     );
-    expect(await value(`select last_value from shovel.switch_${SET}`)).toBe('5');
+    expect(await value(`select last_value from shovel.switch_${SET}`)).toBe('9');
     expect(Number(await value(`select pg_table_size('shovel.log_${SET}_0')`))).toBeGreaterThan(200_000);
     await relayed.published(relay);
     await dump.script('commit');

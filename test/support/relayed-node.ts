@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Coordinator } from '../../src/coordinator/coordinator.js';
 import type { StreamConfiguration } from '../../src/model/set-configuration.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
+import type { DatabaseWatch } from '../../src/relay/database-watch.js';
 import { type RelayOptions, type RelaySummary, runRelay } from '../../src/relay/relay.js';
 import type { RelaySet } from '../../src/relay/relay-set.js';
 import type { StreamStats } from '../../src/relay/stream-state.js';
@@ -38,6 +39,9 @@ export interface StartOptions {
   readonly tuning?: RelayOptions['tuning'];
   readonly coordinator?: Coordinator;
   readonly logger?: RelayOptions['logger'];
+  readonly watch?: DatabaseWatch;
+  /** Other keys of the configuration: `wake`, `limits`. */
+  readonly change?: Partial<RelaySet['configuration']>;
 }
 
 export interface RunningRelay {
@@ -149,17 +153,20 @@ export class RelayedNode {
   }
 
   start(options: StartOptions = {}): RunningRelay {
+    const set = this.relaySet(options.streams);
+    const { watch } = options;
     const stopping = new AbortController();
     const stats = new Map<string, StreamStats>();
     const ended = runRelay({
       cluster: 'default',
-      set: this.relaySet(options.streams),
+      set: { ...set, configuration: { ...set.configuration, ...options.change } },
       database: 'main',
       coordinator: options.coordinator ?? this.#coordinator,
       openNode: options.openNode ?? (() => this.connect()),
       createPublisher: options.createPublisher ?? (async (stream) => this.filePublisher(stream)),
       once: options.once ?? false,
       ...(options.fromTicket === undefined ? {} : { fromTicket: options.fromTicket }),
+      ...(watch === undefined ? {} : { watch: () => watch }),
       owner: 'test',
       clock: systemClock,
       logger: options.logger ?? silentLogger(),
