@@ -9,7 +9,7 @@ export default defineConfig({
       test: {
         name,
         include: [`test/${name}/**/*.test.ts`],
-        testTimeout: name === 'unit' ? 10_000 : 120_000,
+        testTimeout: 120_000,
         hookTimeout: 120_000,
         ...(name === 'unit' ? {} : { globalSetup: ['test/support/global-setup.ts'] }),
       },
