@@ -25,6 +25,8 @@ export interface StreamIdentity {
 }
 
 export interface PublisherOptions extends StreamIdentity {
+  /** All nodes of the set. A stream of the same name whose node is none of them was that of a set that was dropped. */
+  readonly nodeIds: readonly string[];
   /** Its variables filled in. */
   readonly configuration: StreamConfiguration;
   readonly logger: Logger;
@@ -85,12 +87,17 @@ async function filePublisher(
   options: PublisherOptions,
 ): Promise<Publisher> {
   const { createFilePublisher } = await import('../streams/file/file-publisher.js');
-  const { cluster, set, nodeId, stream, logger } = options;
+  const { cluster, set, nodeId, nodeIds, stream, logger } = options;
   const { path: template } = configuration;
-  const owner = `${cluster}/${set}/${nodeId}/${stream}`;
+  const ownerOf = (node: string) => `${cluster}/${set}/${node}/${stream}`;
+  const owner = ownerOf(nodeId);
+  const isRetired = (other: string) => {
+    const node = other.split('/')[2] ?? '';
+    return other === ownerOf(node) && node !== nodeId && !nodeIds.includes(node);
+  };
   if (!perTable(template)) {
     const path = renderTemplate(template, { cluster, set, node: nodeId });
-    return createFilePublisher({ path, stream: owner, logger });
+    return createFilePublisher({ path, stream: owner, isRetired, logger });
   }
   const fixed = template.slice(0, template.search(/\{(?:schema|table)\}/));
   const directory = dirname(`${renderTemplate(fixed, { cluster, set, node: nodeId })}x`);
@@ -98,6 +105,7 @@ async function filePublisher(
     path: template,
     stateBase: join(directory, `shovel-${set}-${nodeId}-${stream}`),
     stream: owner,
+    isRetired,
     logger,
   });
 }

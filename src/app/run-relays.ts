@@ -200,7 +200,8 @@ function relayOptions(
     openNode: (configuration) => openNode(database, configuration ?? { dsn: '' }),
     createPublisher: async (stream, configuration) => {
       refuseStdout({ set: set.name, stream, configuration }, options);
-      return createPublisher({ cluster, set: set.name, nodeId, stream, configuration, logger });
+      const nodeIds = set.nodes.map((one) => one.nodeId);
+      return createPublisher({ cluster, set: set.name, nodeId, nodeIds, stream, configuration, logger });
     },
     fill,
     watch: (configuration) => watches.of(database, configuration ?? { dsn: '' }),

@@ -29,6 +29,8 @@ export interface FilePublisherOptions {
   readonly stateBase?: string;
   /** Unique to stream and node; a file of one stream is refused to another. */
   readonly stream: string;
+  /** Of the stream that the file belonged to: whether it will never write again, so that this one may go on behind it. */
+  readonly isRetired?: (stream: string) => boolean;
   readonly limits?: Publisher['limits'];
   readonly logger: Logger;
   /** What `-` means; default the process's standard output. */
@@ -76,8 +78,12 @@ class FilePublisher implements Publisher {
       await this.#close();
       const lock = await OutputFile.open(`${this.#base}.lock`);
       try {
-        const record = await readPositionRecord(this.#recordPath(), this.#options.stream);
-        const committed = await reconcile(record, { ...this.#options, base: this.#base });
+        const { stream, isRetired = () => false } = this.#options;
+        const record = await readPositionRecord(this.#recordPath(), { stream, isRetired });
+        const found = await reconcile(record, { ...this.#options, base: this.#base });
+        // Behind what a stream left that is no more, this one begins: the next record makes the files its own.
+        const inherited = record !== undefined && record.stream !== stream;
+        const committed = inherited ? { ...found, position: undefined } : found;
         const live = { lock, outputs: new Map<string, OutputFile>(), committed, withinBatch: false };
         await this.#commit(live, committed.position);
         this.#live = live;

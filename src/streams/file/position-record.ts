@@ -43,10 +43,13 @@ export async function writePositionRecord(path: string, record: PositionRecord):
 }
 
 /**
- * Undefined where there is none.
+ * Undefined where there is none. That of another stream is an error unless `isRetired` says that it is gone for good.
  * @throws RefusedError `file_of_another_stream`; IntegrityError `position_unreadable`.
  */
-export async function readPositionRecord(path: string, stream: string): Promise<PositionRecord | undefined> {
+export async function readPositionRecord(
+  path: string,
+  { stream, isRetired }: { readonly stream: string; readonly isRetired: (stream: string) => boolean },
+): Promise<PositionRecord | undefined> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -61,7 +64,7 @@ export async function readPositionRecord(path: string, stream: string): Promise<
       details: { path },
     });
   }
-  if (record.stream !== stream) {
+  if (record.stream !== stream && !isRetired(record.stream)) {
     throw new RefusedError('file_of_another_stream', `${path} belongs to stream ${record.stream}`, {
       hint: 'Give each stream a path of its own, or move the file and its side files away.',
       details: { path, stream: record.stream },

@@ -48,6 +48,7 @@ describe('a publisher', () => {
       cluster: 'default',
       set: 'example',
       nodeId: '6f3b0c5e-0000-4000-8000-000000000000',
+      nodeIds: ['6f3b0c5e-0000-4000-8000-000000000000'],
       stream: 'events',
       configuration: fillAll(stream(text), { variables, where: 'stream events' }),
       logger: silentLogger(),
