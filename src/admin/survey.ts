@@ -117,7 +117,7 @@ async function checkServer(
       'publication_carries_log',
       `Publication ${publications.join(', ')} of database ${node.database} would carry shovel's own tables.`,
       {
-        hint: 'It stops every subscriber that lacks them: let it name its tables, or use --force.',
+        hint: 'It stops every subscriber that lacks them: let it name its tables; for --force see docs/publications.md.',
         details: { database: node.database, publications },
       },
     );
