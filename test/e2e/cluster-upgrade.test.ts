@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
+import { nodeNames } from '../../src/postgres/sql-files.js';
 import { buildCli, type CliResult, type RunningCli } from '../support/cli.js';
 import { makeRelease, type OtherRelease } from '../support/release.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
@@ -333,5 +334,42 @@ describe('a relay that is new enough for what its nodes come to ask for', () => 
     ok(await later.run(['set', 'drop', 'own'], { env: own }));
     ok(await later.run(['cluster', 'destroy'], { env: own }));
     for (const release of [relayed, later]) release.remove();
+  });
+});
+
+describe('a database that no set is in', () => {
+  it('is brought along from the very first level by whoever joins', async () => {
+    const own = { ...env, SHOVEL_CLUSTER: `${CLUSTER}_first` };
+    const schema = `${SCHEMA}_first`;
+    const later = readdirSync(new URL('../../migrations/', import.meta.url)).filter(
+      (name) => !name.startsWith('0001_'),
+    );
+    const functions = readdirSync(new URL('../../sql/functions/', import.meta.url));
+    const oldest = makeRelease({
+      version: '0.0.1',
+      without: [
+        ...later.map((name) => `migrations/${name}`),
+        ...functions.map((name) => `sql/functions/${name}`),
+      ],
+    });
+    const { ensureNodeSchema } = await import(join(oldest.folder, 'dist', 'postgres', 'migrate.js'));
+    await ensureNodeSchema(connections.main, nodeNames(`${CLUSTER}_first`));
+    const installed = async () =>
+      (await connections.main.arrays(`select path from ${schema}.installed_file order by 1`)).map(
+        ([path]) => path,
+      );
+    expect(await installed()).toEqual(['migrations/0001_create_node_schema.sql']);
+    const { first } = releases;
+    ok(await first.run(['cluster', 'init'], { env: own }));
+    ok(await first.run(['set', 'create', '-'], { env: own, input: setFile({ name: 'first' }) }));
+    expect(await installed()).toEqual(expect.arrayContaining(later.map((name) => `migrations/${name}`)));
+    const upgraded = ok(await first.run(['cluster', 'upgrade', '--json'], { env: own }));
+    expect(JSON.parse(upgraded.stdout).nodes.map((node: { outcome: string }) => node.outcome)).toEqual([
+      'current',
+      'current',
+    ]);
+    ok(await first.run(['set', 'drop', 'first'], { env: own }));
+    ok(await first.run(['cluster', 'destroy'], { env: own }));
+    oldest.remove();
   });
 });
