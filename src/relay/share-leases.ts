@@ -105,6 +105,8 @@ export class ShareLeases implements LeaseShare {
   /** One at a time: what follows is counted anew. */
   async #giveUpOne(): Promise<void> {
     const { coordinator, logger, owner } = this.#options;
+    // Who has one can't have two more than another: it was asked of someone who had it before.
+    if (this.#held.size < 2) return;
     for (const [path, giveUp] of this.#held) {
       const asking = await coordinator.leaseHolder(next(path));
       if (asking === undefined || asking.owner === owner) continue;

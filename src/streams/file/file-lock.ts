@@ -7,7 +7,7 @@
 
 import { spawn } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
-import { ConfigurationError, RefusedError } from '../../errors.js';
+import { ConfigurationError, EXIT, ShovelError } from '../../errors.js';
 
 /** Each gets the descriptor as its 3 and exits 0 when it locked it, 1 when another holds it. */
 const HELPERS: readonly (readonly [string, readonly string[]])[] = [
@@ -16,7 +16,7 @@ const HELPERS: readonly (readonly [string, readonly string[]])[] = [
 ];
 
 /**
- * @throws RefusedError `file_locked` where another process, or another open handle of this one, holds the lock.
+ * @throws a retryable ShovelError `file_locked` (exit 21) where another process, or another open handle of this one, holds the lock.
  * @throws ConfigurationError `file_lock_unavailable` where neither helper works.
  */
 export async function lockHandle(handle: FileHandle, path: string): Promise<void> {
@@ -24,10 +24,15 @@ export async function lockHandle(handle: FileHandle, path: string): Promise<void
     const status = await run(command, args, handle.fd);
     if (status === 0) return;
     if (status === 1) {
-      throw new RefusedError('file_locked', `${path} is being written by another publisher`, {
-        hint: 'Only one relay may write a file; stop the other, or give each stream a path of its own.',
-        details: { path },
-      });
+      // Worth waiting for: a relay that was suspended and replaced keeps its files until it wakes up, or dies.
+      throw new ShovelError(
+        { code: 'file_locked', exitCode: EXIT.refused, retryable: true },
+        `${path} is being written by another publisher`,
+        {
+          hint: 'Only one relay may write a file; stop the other, or give each stream a path of its own.',
+          details: { path },
+        },
+      );
     }
   }
   throw new ConfigurationError('file_lock_unavailable', `${path} can't be locked`, {

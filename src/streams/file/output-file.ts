@@ -33,7 +33,7 @@ export class OutputFile {
 
   /**
    * Makes the file where it is missing.
-   * @throws RefusedError `file_locked`; ConfigurationError `file_not_regular`; the system's errors as they are.
+   * @throws a retryable ShovelError `file_locked`; ConfigurationError `file_not_regular`; the system's errors as they are.
    */
   static async open(path: string): Promise<OutputFile> {
     const handle = await open(path, FLAGS, MODE);
