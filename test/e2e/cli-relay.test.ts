@@ -141,6 +141,31 @@ describe('to a file', () => {
     expect(ids(written())).toEqual(all());
   });
 
+  it('follows an upgrade while it runs', async () => {
+    const files = ['one', 'two', 'more'].map((name) => join(folder, `${name}.jsonl`));
+    const [one = '', two = '', more = ''] = files;
+    const set = (path: string) => setFile('moving', `{ file: { path: "${path}" } }`);
+    expect(await shovel(['set', 'create', '-', '--wait'], set(one))).toMatchObject({ code: 0 });
+    const relay = start(['relay', 'moving']);
+    const has = (path: string, id: number) =>
+      until(
+        `row ${id} is in ${path}`,
+        () => existsSync(path) && ids(readFileSync(path, 'utf8')).includes(id),
+      );
+    const put = (id: number) => connection.query(`insert into public.accounts values (${id}, 'somebody')`);
+    await put(2_000_001);
+    await has(one, 2_000_001);
+    const upgraded = `${set(two).replace('streams: {', `streams: { more: { file: { path: "${more}" } },`)}`;
+    expect(await shovel(['set', 'upgrade', '-', '--wait'], upgraded)).toMatchObject({ code: 0 });
+    await put(2_000_002);
+    for (const path of [two, more]) await has(path, 2_000_002);
+    expect(ids(readFileSync(one, 'utf8'))).toEqual([2_000_001]);
+    expect(ids(readFileSync(more, 'utf8'))).toEqual([2_000_002]);
+    expect(await shovel(['set', 'drop', 'moving'])).toMatchObject({ code: 0 });
+    expect(await relay.done).toMatchObject({ code: 0 });
+    await connection.query('delete from public.accounts where id > 2000000');
+  });
+
   it('ends with 0 when its set is dropped', async () => {
     expect(
       await shovel(['set', 'create', '-'], setFile('brief', `{ file: { path: "${folder}/brief.jsonl" } }`)),

@@ -24,6 +24,7 @@ export interface StartRelays extends Partial<Pick<RunRelaysOptions, 'database' |
   readonly sets?: readonly string[];
   readonly logger?: Logger;
   readonly leaseTimeMs?: number;
+  readonly variables?: Readonly<Record<string, string>>;
 }
 
 export function startRelays(options: StartRelays): RunningRelays {
@@ -35,7 +36,7 @@ export function startRelays(options: StartRelays): RunningRelays {
     coordinator: parseCoordinatorAddress({ zookeeperHosts: hosts, coordinator: undefined }),
     lockTimeoutMs: 40,
     leaseTimeMs: options.leaseTimeMs ?? 2000,
-    variables: {},
+    variables: options.variables ?? {},
     logger,
     signal: stopping.signal,
   };
