@@ -259,14 +259,26 @@ export function* finish(
   if (failures.length > 0) return { kind: 'unfinished', failures };
   for (const node of intent.nodes) {
     const failure =
-      (yield* attempt('clean', node, { intent, fence })) ??
-      (yield* attempt('forget', node, { intent, fence }));
+      (yield* cleanUp(node, { intent, fence })) ?? (yield* attempt('forget', node, { intent, fence }));
     if (failure && failure.answer.kind !== 'absent') failures.push(failure);
   }
   if (failures.length > 0) return { kind: 'unfinished', failures };
   if (keep) return { kind: 'done' };
   const failure = yield* removeIntent(paths, intent.intent);
   return failure ? { kind: 'unfinished', failures: [] } : { kind: 'done' };
+}
+
+/** What leaves is taken away when nobody else is at work there: who lost against this change is about to go. */
+function* cleanUp(
+  node: ChangeNode,
+  { intent, fence }: { intent: Intent; fence: string },
+): Machine<NodeFailure | undefined> {
+  for (let count = 1; ; count += 1) {
+    const failure = yield* attempt('clean', node, { intent, fence });
+    const waits = node.role === 'leave' && failure?.answer.kind === 'fenced';
+    if (!waits || count === ATTEMPTS) return failure;
+    yield* pause(count);
+  }
 }
 
 function* activate(

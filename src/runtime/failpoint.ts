@@ -36,8 +36,10 @@ export function createFailpoint(
     left -= 1;
     if (left !== 0) return;
     if (action === 'pause') {
+      // Whoever reads the line may let it go on at once.
+      const resumed = pause();
       tell(`paused at ${name}`);
-      await pause();
+      await resumed;
       return;
     }
     kill();
