@@ -100,7 +100,7 @@ interface Captured {
 const TREE = `with recursive below (relid) as (
   select c.oid
 union all
-  select i.inhrelid from below b join pg_inherits i on i.inhparent = b.relid and not i.inhdetachpending
+  select i.inhrelid from below b join pg_inherits i on i.inhparent = b.relid and not i.inhdetachpending and c.relkind = 'p'
 ) select b.relid from below b`;
 
 async function readCaptured(
@@ -108,32 +108,43 @@ async function readCaptured(
   { names, set, version }: InspectOptions,
 ): Promise<readonly Captured[]> {
   const schema = quoteIdentifier(names.schema);
+  // Functions and triggers are read once and joined by the name that they share, not looked for table by table.
   const rows = await connection.query(
-    `select t.rel, t.relid, t.definition, case when c.oid is not null then format('%I.%I', n.nspname, c.relname) end as name,
+    `with functions as materialized (
+       select f.oid, f.proname, f.prosrc, regexp_replace(f.proname, '_[a-z]$', '') as base
+       from pg_proc f where f.pronamespace = $3::regnamespace),
+     bodies as materialized (
+       select f.base, json_object_agg(f.proname, f.prosrc) as bodies from functions f group by f.base),
+     triggers as materialized (
+       select f.base, json_agg(json_build_object('relid', g.tgrelid::int8, 'on', g.tgrelid::regclass::text,
+           'name', g.tgname, 'enabled', g.tgenabled)) as triggers
+       from pg_trigger g join functions f on f.oid = g.tgfoid group by f.base)
+     select t.rel, t.relid, t.definition, case when c.oid is not null then format('%I.%I', n.nspname, c.relname) end as name,
        ((n.nspname, c.relname) is distinct from (t.schema_name::name, t.table_name::name))::text as renamed,
        (select json_agg(json_build_object('relid', p.oid::int8, 'on', format('%I.%I', pn.nspname, p.relname), 'partition', p.oid <> c.oid) order by p.oid)
-        from pg_class p join pg_namespace pn on pn.oid = p.relnamespace
-        where p.oid = c.oid or c.relkind = 'p' and p.oid in (${TREE})) as places,
-       (select json_agg(json_build_object('relid', g.tgrelid::int8, 'on', g.tgrelid::regclass::text, 'name', g.tgname, 'enabled', g.tgenabled))
-        from pg_trigger g join pg_proc f on f.oid = g.tgfoid
-        where f.pronamespace = $3::regnamespace and f.proname like (t.definition::json ->> 'base') || '\\_%'
-          and (g.tgrelid = c.oid or c.relkind = 'p' and g.tgrelid in (${TREE}))) as triggers,
-       (select json_object_agg(f.proname, f.prosrc) from pg_proc f
-        where f.pronamespace = $3::regnamespace and f.proname like (t.definition::json ->> 'base') || '\\_%') as bodies
+        from (${TREE}) b join pg_class p on p.oid = b.relid join pg_namespace pn on pn.oid = p.relnamespace) as places,
+       g.triggers, f.bodies
      from ${schema}.captured_table t left join pg_class c on c.oid = t.relid left join pg_namespace n on n.oid = c.relnamespace
+     left join triggers g on g.base = t.definition::json ->> 'base'
+     left join bodies f on f.base = t.definition::json ->> 'base'
      where t.set_name = $1 and t.set_version = $2 order by t.schema_name, t.table_name`,
     [set, String(version), schema],
   );
-  return rows.map((row) => ({
-    rel: row.rel ?? '',
-    relid: Number(row.relid),
-    definition: decodeCapturedTable(row.definition ?? ''),
-    name: row.name ?? null,
-    renamed: row.renamed === 'true',
-    places: JSON.parse(row.places ?? '[]') as Captured['places'],
-    triggers: JSON.parse(row.triggers ?? '[]') as readonly Trigger[],
-    bodies: new Map(Object.entries(JSON.parse(row.bodies ?? '{}') as Record<string, string>)),
-  }));
+  return rows.map((row) => {
+    const places = JSON.parse(row.places ?? '[]') as Captured['places'];
+    const triggers = JSON.parse(row.triggers ?? '[]') as readonly Trigger[];
+    const relids = new Set(places.map((place) => place.relid));
+    return {
+      rel: row.rel ?? '',
+      relid: Number(row.relid),
+      definition: decodeCapturedTable(row.definition ?? ''),
+      name: row.name ?? null,
+      renamed: row.renamed === 'true',
+      places,
+      triggers: triggers.filter((trigger) => relids.has(trigger.relid)),
+      bodies: new Map(Object.entries(JSON.parse(row.bodies ?? '{}') as Record<string, string>)),
+    };
+  });
 }
 
 function movedTable(

@@ -143,7 +143,7 @@ streams: { trail: { file: { path: "${folder}/{set}.{node}.jsonl" } } }
 
   start(args: readonly string[], failpoint?: string): RunningCli {
     const env = { ...this.environment, ...(failpoint === undefined ? {} : { SHOVEL_FAILPOINT: failpoint }) };
-    return startCli(args, { env });
+    return startCli(args, { env, timeoutMs: 600_000 });
   }
 
   run(args: readonly string[], failpoint?: string): Promise<CliResult> {
