@@ -1,6 +1,6 @@
 /**
  * The sets of a cluster as they are decided, for a relay that follows them. Only a record that says so is a drop: an
- * entry that is missing, damaged or can't be read leaves a set as it was.
+ * entry that is missing, damaged, older than what is known, or can't be read leaves a set as it was.
  */
 import type { AdminContext } from '../admin/context.js';
 import { pathsOf } from '../admin/context.js';
@@ -42,11 +42,17 @@ async function look(
 ): Promise<void> {
   try {
     const { record } = await readSet(context, name);
-    if (record.state === 'dropped') sets.set(name, undefined);
+    const known = sets.get(name);
+    if (known !== undefined && record.version < known.version) {
+      context.logger.error(
+        { set: name, version: known.version, coordinator_version: record.version },
+        'the coordinator has lost history: the set stays as it was; restore it with shovel cluster recover --from-nodes',
+      );
+    } else if (record.state === 'dropped') sets.set(name, undefined);
     else if (sets.get(name)?.intent !== record.intent) sets.set(name, await loadSet(context, name));
   } catch (error) {
     if (!(error instanceof RefusedError || error instanceof IntegrityError)) throw error;
-    context.logger.warn(
+    context.logger.error(
       { set: name, error },
       'what is decided about a set can not be read: it stays as it was',
     );

@@ -15,6 +15,8 @@ export interface MutationReaderOptions extends BatchOptions {
   readonly tables: CapturedTables;
   /** Which tables the stream carries. */
   readonly carries: (table: KnownTable) => boolean;
+  /** Called for every row that bears a mark, whether or not the stream carries it. */
+  readonly marked?: (row: LogRow) => void;
 }
 
 export interface ReadMutation {
@@ -36,6 +38,7 @@ export async function* readMutations(
     await filters.load(rows, options.tables);
     const chunk: ReadMutation[] = [];
     for (const row of rows) {
+      if (row.mark !== null) options.marked?.(row);
       const operation = operationOf(row.op);
       const table = operation === undefined ? undefined : options.tables.get(row.rel);
       if (operation === undefined || table === undefined || !options.carries(table)) continue;

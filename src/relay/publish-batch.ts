@@ -13,6 +13,7 @@ import type { OutgoingMessage, Publisher } from '../streams/publisher.js';
 import { createShovelBatch, type EncodedMessage } from '../wire/shovel.js';
 import type { SourceNode } from '../wire/shovel-source.js';
 import { readMutations } from './batch-reader.js';
+import type { CaptureDrift } from './capture-drift.js';
 import type { CapturedTables, KnownTable } from './captured-tables.js';
 import type { ChunkLimits } from './log-rows.js';
 import { orderTicket } from './order-ticket.js';
@@ -25,6 +26,7 @@ export interface BatchContext {
   readonly source: SourceNode;
   readonly epoch: bigint;
   readonly tables: CapturedTables;
+  readonly drift: CaptureDrift;
   readonly carries: (table: KnownTable) => boolean;
   readonly routes: Routes;
   /** Whole transactions, one after another. */
@@ -44,6 +46,18 @@ export interface BatchToPublish {
 
 /** @throws what the publisher, the reader and the encoder throw */
 export async function publishBatch(
+  connection: PostgresConnection,
+  batch: BatchToPublish,
+  context: BatchContext,
+): Promise<void> {
+  try {
+    await publish(connection, batch, context);
+  } finally {
+    await context.drift.store(connection, context.tables);
+  }
+}
+
+async function publish(
   connection: PostgresConnection,
   batch: BatchToPublish,
   context: BatchContext,
@@ -113,6 +127,7 @@ export async function publishBatch(
     transactions: context.transactions,
     tables: context.tables,
     carries: context.carries,
+    marked: (row) => context.drift.note(row),
     ...(context.chunkLimits === undefined ? {} : { limits: context.chunkLimits }),
   });
   for await (const chunk of chunks) {

@@ -17,6 +17,7 @@ import { sha256Hex } from '../runtime/hash.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher, StreamPosition } from '../streams/publisher.js';
 import type { SourceNode } from '../wire/shovel-source.js';
+import type { CaptureDrift } from './capture-drift.js';
 import { CapturedTables, type KnownTable } from './captured-tables.js';
 import { checkEpoch } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
@@ -57,6 +58,8 @@ export interface RelayStreamOptions {
   readonly nodeNumber: number;
   readonly epoch: bigint;
   readonly board: TicketBoard;
+  /** Of all streams of the set in this node. */
+  readonly drift: CaptureDrift;
   /** Undefined where the node no longer holds the set. */
   readonly openSession: () => Promise<NodeSession | undefined>;
   readonly createPublisher: (configuration: StreamConfiguration) => Promise<Publisher>;
@@ -394,6 +397,7 @@ class StreamRelay {
       source,
       epoch,
       tables: this.#tables,
+      drift: this.#options.drift,
       carries,
       routes,
       transactions: configuration.transactions,

@@ -20,6 +20,7 @@ import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
 import type { Publisher } from '../streams/publisher.js';
+import { CaptureDrift } from './capture-drift.js';
 import { DatabaseWatch } from './database-watch.js';
 import { followNode, GONE_AFTER_TRIES, nodeOf } from './follow-node.js';
 import { hasOwner, takeOver } from './head.js';
@@ -114,6 +115,7 @@ class Relay {
   readonly #log: LogNames;
   readonly #logger: Logger;
   readonly #versions: SetVersions;
+  readonly #drift: CaptureDrift;
   readonly #stats = new Map<string, StreamStats>();
   #failure: ShovelError | undefined;
   #fromTicket: Ticket | undefined;
@@ -123,6 +125,7 @@ class Relay {
     this.#log = logNames(options.cluster, options.set.name);
     this.#logger = options.logger.child({ set: options.set.name, database: options.database });
     this.#fromTicket = options.fromTicket === undefined ? undefined : ticketOf(options.fromTicket);
+    this.#drift = new CaptureDrift({ log: this.#log, clock: options.clock, logger: this.#logger });
     this.#versions = new SetVersions({
       cluster: options.cluster,
       log: this.#log,
@@ -212,11 +215,14 @@ class Relay {
         waiting = true;
         await clock.sleep(LEASE_EVERY_MS, signal);
       } catch (error) {
-        if (!(error instanceof ShovelError && error.retryable) || late) throw error;
+        const lost = error instanceof ShovelError && error.code === 'coordinator_path_missing';
+        if (!(error instanceof ShovelError && (error.retryable || lost)) || late) throw error;
         const pause = backoff.next();
-        this.#logger[pause.level](
+        this.#logger[lost ? 'error' : pause.level](
           { error, pause_ms: pause.ms },
-          'the coordinator does not answer, trying again',
+          lost
+            ? 'the coordinator has lost this cluster: pausing until it is restored (shovel cluster recover --from-nodes); capture goes on'
+            : 'the coordinator does not answer, trying again',
         );
         await clock.sleep(pause.ms, signal);
       }
@@ -477,6 +483,7 @@ class Relay {
         nodeNumber: node.number,
         epoch: term.epoch,
         board: term.board,
+        drift: this.#drift,
         openSession: () => this.#openSession(),
         createPublisher: (configuration) => createPublisher(stream, configuration),
         fromTicket,

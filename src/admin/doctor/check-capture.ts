@@ -40,7 +40,7 @@ export async function checkDrift(probe: SetProbe): Promise<readonly Finding[]> {
     return [
       finding(code, {
         object: `${object} ${table}`,
-        message: `${mutations} rows of ${table} ${what}; the last ${ageText(secondsAgo)} ago.`,
+        message: `Rows of ${table} that ${what}: ${mutations}; the last ${ageText(secondsAgo)} ago.`,
         fix:
           mark === 'o'
             ? `Raise limits.row_bytes, or exclude the wide column, then: ${upgrade}; see docs/doctor.md for the stream`
