@@ -12,12 +12,12 @@
 -- Touches:    reads the log and tickets; inserts a ticket. Commits durably whatever the session's default is.
 create or replace function @schema@.draw_@set@(
   p_epoch bigint, p_ticket bigint, p_before pg_snapshot, p_floor bigint, p_mark_floor bigint, p_mark_xid xid8)
-  returns setof @schema@.ticket_@set@_0 language plpgsql volatile as $shovel$
+  returns setof @schema@.ticket_0_@set@ language plpgsql volatile as $shovel$
 declare
   v_epoch    bigint;
   v_suspended integer;
-  v_last     @schema@.ticket_@set@_0;
-  v_new      @schema@.ticket_@set@_0;
+  v_last     @schema@.ticket_0_@set@;
+  v_new      @schema@.ticket_0_@set@;
   v_ceiling  bigint;
   v_before   pg_snapshot := p_before;
   v_floor    bigint := p_floor;
@@ -85,9 +85,9 @@ begin
   v_new.drawn_at := pg_catalog.clock_timestamp();
   select r.set_version into strict v_new.set_version from @schema@.replication_set r where r.set_name = '@set@';
   case (select s.last_value & 3 from @schema@.switch_@set@ s)
-    when 0 then insert into @schema@.ticket_@set@_0 select v_new.*;
-    when 1 then insert into @schema@.ticket_@set@_1 select v_new.*;
-    else insert into @schema@.ticket_@set@_2 select v_new.*;
+    when 0 then insert into @schema@.ticket_0_@set@ select v_new.*;
+    when 1 then insert into @schema@.ticket_1_@set@ select v_new.*;
+    else insert into @schema@.ticket_2_@set@ select v_new.*;
   end case;
   return next v_new;
 end

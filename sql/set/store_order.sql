@@ -5,12 +5,12 @@
 create or replace function @schema@.store_order_@set@(p_ticket bigint, p_slots bigint[], p_sources bigint[])
   returns void language plpgsql volatile as $shovel$
 begin
-  if exists (select from @schema@.ticket_@set@_0 t where t.ticket = p_ticket) then
-    insert into @schema@.order_@set@_0 select * from unnest(p_slots, p_sources) on conflict do nothing;
-  elsif exists (select from @schema@.ticket_@set@_1 t where t.ticket = p_ticket) then
-    insert into @schema@.order_@set@_1 select * from unnest(p_slots, p_sources) on conflict do nothing;
+  if exists (select from @schema@.ticket_0_@set@ t where t.ticket = p_ticket) then
+    insert into @schema@.order_0_@set@ select * from unnest(p_slots, p_sources) on conflict do nothing;
+  elsif exists (select from @schema@.ticket_1_@set@ t where t.ticket = p_ticket) then
+    insert into @schema@.order_1_@set@ select * from unnest(p_slots, p_sources) on conflict do nothing;
   else
-    insert into @schema@.order_@set@_2 select * from unnest(p_slots, p_sources) on conflict do nothing;
+    insert into @schema@.order_2_@set@ select * from unnest(p_slots, p_sources) on conflict do nothing;
   end if;
 end
 $shovel$;

@@ -264,7 +264,7 @@ async function beginIncarnation({ connection, intent }: NodeTask, { names }: Nod
   );
   const segment = Number(at?.segment ?? 0);
   await connection.query(
-    `insert into ${schema}.ticket_${set}_${segment} (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
+    `insert into ${schema}.ticket_${segment}_${set} (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
      select coalesce(max(t.ticket), 0) + 1, pg_catalog.pg_current_snapshot(), $1, 0, $2, pg_catalog.clock_timestamp()
      from ${schema}.ticket_${set} t`,
     [at?.floor ?? '0', String(intent.to)],

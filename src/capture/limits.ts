@@ -95,7 +95,7 @@ async function readLimits(
 ): Promise<LimitReading> {
   const schema = quoteIdentifier(names.schema);
   const tables = ['log', 'ticket', 'order'].flatMap((kind) =>
-    [0, 1, 2].map((k) => quoteLiteral(`${schema}.${kind}_${set}_${k}`)),
+    [0, 1, 2].map((k) => quoteLiteral(`${schema}.${kind}_${k}_${set}`)),
   );
   const rows = await connection.query(
     `select (select pg_catalog.sum(pg_catalog.pg_total_relation_size(pg_catalog.to_regclass(t)))

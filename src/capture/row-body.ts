@@ -405,6 +405,6 @@ function insertInto(
   values: Partial<Record<LogColumn, string>>,
   { names, set }: FunctionOptions,
 ): string {
-  return `    insert into ${quoteIdentifier(names.schema)}.log_${set}_${number} (rel, ${Object.keys(values).join(', ')})
+  return `    insert into ${quoteIdentifier(names.schema)}.log_${number}_${set} (rel, ${Object.keys(values).join(', ')})
       values (@rel@, ${Object.values(values).join(', ')});`;
 }

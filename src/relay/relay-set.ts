@@ -57,9 +57,9 @@ export function logNames(cluster: string, set: string): LogNames {
     turn: own('turn'),
     arm: own('arm'),
     segments: [0, 1, 2].map((k) => ({
-      log: `${own('log')}_${k}`,
-      ticket: `${own('ticket')}_${k}`,
-      order: `${own('order')}_${k}`,
+      log: own(`log_${k}`),
+      ticket: own(`ticket_${k}`),
+      order: own(`order_${k}`),
     })),
   };
 }

@@ -117,7 +117,7 @@ it('with --force it stops at the first row of the log, until it has tables to le
   await write();
   await arrives();
   expect(await logged()).toBe('2');
-  expect((await subscriber.query('select count(*) as n from shovel.log_ledger_0'))[0]?.n).toBe('0');
+  expect((await subscriber.query('select count(*) as n from shovel.log_0_ledger'))[0]?.n).toBe('0');
   expect(await shovel('set', 'drop', 'ledger')).toMatchObject({ code: 0 });
   await write();
   await arrives();

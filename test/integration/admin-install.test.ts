@@ -89,6 +89,26 @@ describe('the schema of a node', () => {
     });
   });
 
+  it('keeps sets apart whose names could be taken for another one’s parts', async () => {
+    const main = await cluster.database('create table accounts (id int primary key)');
+    const { context } = await cluster.administrator();
+    const sets = ['a', 'a_0', 'a_seq', 'a_pkey', 'key_ticket_0_a', 'a_deadbeef', 'a_deadbeef_0123abcd'];
+    for (const name of sets) {
+      await createSet(context, { configuration: configurationOf({ name, databases: { main } }), ...plain });
+    }
+    await main.connection.script('insert into public.accounts values (1)');
+    for (const [i, set] of sets.entries()) {
+      await dropSet(context, { name: set, force: false, dryRun: false });
+      await main.connection.script(`insert into public.accounts values (${i + 2})`);
+      for (const kept of sets.slice(i + 1)) {
+        const { schema } = cluster.names;
+        expect(await main.value(`select count(*) from ${schema}.log_${kept} l where l.op = 'I'`)).toBe(
+          String(i + 2),
+        );
+      }
+    }
+  });
+
   it('is not made over somebody else’s schema of that name', async () => {
     const main = await cluster.database(`create schema ${cluster.names.schema}`);
     await expect(ensureNodeSchema(main.connection, cluster.names)).rejects.toMatchObject({

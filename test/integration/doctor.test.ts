@@ -104,14 +104,14 @@ describe.each([
     ],
     [
       'autovacuum on the log',
-      () => main.connection.script(`alter table ${schema}.log_example_1 reset (autovacuum_enabled)`),
-      ['warning log_autovacuum example/main SCHEMA.log_example_1'],
+      () => main.connection.script(`alter table ${schema}.log_1_example reset (autovacuum_enabled)`),
+      ['warning log_autovacuum example/main SCHEMA.log_1_example'],
       'fix',
     ],
     [
       'a log that others may read',
-      () => main.connection.script(`grant select on ${schema}.log_example_0 to public`),
-      ['error log_exposed example/main SCHEMA.log_example_0'],
+      () => main.connection.script(`grant select on ${schema}.log_0_example to public`),
+      ['error log_exposed example/main SCHEMA.log_0_example'],
       'fix',
     ],
     [
@@ -193,7 +193,7 @@ describe.each([
       ['error log_bytes_over_limit example/main', 'error relay_not_seen example/main'],
       async () => {
         await main.connection.script(
-          `truncate ${schema}.log_example_0, ${schema}.log_example_1, ${schema}.log_example_2`,
+          `truncate ${schema}.log_0_example, ${schema}.log_1_example, ${schema}.log_2_example`,
         );
       },
     ],

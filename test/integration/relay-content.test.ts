@@ -170,7 +170,7 @@ describe('published messages', () => {
     );
     await run(`insert into t values (1, 'fine')`);
     await relayed.node.connection.script(
-      `update shovel.log_example_0 set mark = 'o', old = '{"id" : 77}', new = null where op = 'I'`,
+      `update shovel.log_0_example set mark = 'o', old = '{"id" : 77}', new = null where op = 'I'`,
     );
     const summary = await relayed.once();
     expect(summary.error).toMatchObject({ code: 'row_oversized', exitCode: 25 });

@@ -257,12 +257,12 @@ describe('a relay', () => {
     await insert(2);
     await relayed.once();
     await relayed.node.connection.script(
-      `update shovel.ticket_${SET}_0 set snapshot = '5:5:' where ticket = 1`,
+      `update shovel.ticket_0_${SET} set snapshot = '5:5:' where ticket = 1`,
     );
     const summary = await relayed.once();
     expect(summary.error).toBeInstanceOf(IntegrityError);
     expect(summary.error?.code).toBe('source_went_back');
-    await relayed.node.connection.script(`delete from shovel.ticket_${SET}_0 where ticket = 1`);
+    await relayed.node.connection.script(`delete from shovel.ticket_0_${SET} where ticket = 1`);
     expect((await relayed.once()).error?.code).toBe('source_went_back');
   });
 

@@ -30,7 +30,7 @@ describe('the log', () => {
 
   async function logBytes(): Promise<number> {
     const rows = await relayed.node.connection.query(
-      `select sum(pg_table_size(format('shovel.log_%s_%s', '${SET}', k)::regclass)) as bytes from generate_series(0, 2) k`,
+      `select sum(pg_table_size(format('shovel.log_%s_%s', k, '${SET}')::regclass)) as bytes from generate_series(0, 2) k`,
     );
     return Number(rows[0]?.bytes);
   }
@@ -149,14 +149,14 @@ describe('the log', () => {
     await load(4);
     await relayed.node.connection.script(`select setval('shovel.switch_${SET}', 8)`);
     const dump = await relayed.node.session();
-    await dump.script(`begin; lock table shovel.log_${SET}_0 in access share mode`);
+    await dump.script(`begin; lock table shovel.log_0_${SET} in access share mode`);
     const relay = relayed.start();
     await until(
       'it was rotated',
       async () => (await value(`select last_value from shovel.switch_${SET}`)) !== '8',
     );
     expect(await value(`select last_value from shovel.switch_${SET}`)).toBe('9');
-    expect(Number(await value(`select pg_table_size('shovel.log_${SET}_0')`))).toBeGreaterThan(200_000);
+    expect(Number(await value(`select pg_table_size('shovel.log_0_${SET}')`))).toBeGreaterThan(200_000);
     await relayed.published(relay);
     await dump.script('commit');
     await backToBaseline(relay);

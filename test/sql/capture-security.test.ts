@@ -20,12 +20,12 @@ create table app.seen (who text, what text);
 create function app.mood_json(app.mood) returns json language plpgsql as $$ begin
   perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'cast runs as ', current_user, ';'), false);
   begin perform 1 from ${names.schema}.log_example; perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'READ', ';'), false); exception when others then null; end;
-  begin insert into ${names.schema}.log_example_0 (rel, op) values (0, 'I'); perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'WROTE', ';'), false); exception when others then null; end;
+  begin insert into ${names.schema}.log_0_example (rel, op) values (0, 'I'); perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'WROTE', ';'), false); exception when others then null; end;
   begin perform nextval('${names.schema}.seq_example'); perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'NUMBERED', ';'), false); exception when others then null; end;
   begin drop function ${names.schema}.note_metadata_example(); perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'DROPPED', ';'), false); exception when others then null; end;
   begin perform ${names.schema}.row_text(row(1)); perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'CALLED', ';'), false); exception when others then null; end;
   begin set role ${names.capture}; perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'BECAME', ';'), false); exception when others then null; end;
-  begin truncate ${names.schema}.log_example_0; perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'EMPTIED', ';'), false); exception when others then null; end;
+  begin truncate ${names.schema}.log_0_example; perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'EMPTIED', ';'), false); exception when others then null; end;
   return json_build_object('who', current_user); end $$;
 create table app.thing (id int primary key, m app.mood, p app.pair, note text);
 create table app.keyed (m app.mood primary key, n timestamptz);
@@ -86,10 +86,10 @@ describe.each(SERVERS)('on $name', ({ url }) => {
 
   it.each([
     `select * from ${names.schema}.log_example`,
-    `select * from ${names.schema}.log_example_0`,
-    `insert into ${names.schema}.log_example_0 (rel, op) values (1, 'D')`,
-    `delete from ${names.schema}.log_example_0`,
-    `truncate ${names.schema}.log_example_0`,
+    `select * from ${names.schema}.log_0_example`,
+    `insert into ${names.schema}.log_0_example (rel, op) values (1, 'D')`,
+    `delete from ${names.schema}.log_0_example`,
+    `truncate ${names.schema}.log_0_example`,
     `select setval('${names.schema}.switch_example', 8)`,
     `select nextval('${names.schema}.seq_example')`,
     `select ${names.schema}.row_text(row(1))`,
@@ -206,18 +206,18 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       `alter function ${call} set search_path = app`,
       `drop function ${call} cascade`,
       `select ${call}`,
-      `alter table ${names.schema}.log_example_0 owner to current_user`,
-      `create trigger mine after insert on ${names.schema}.log_example_0 for each row execute function app.mood_json()`,
-      `create rule mine as on insert to ${names.schema}.log_example_0 do instead nothing`,
-      `create policy mine on ${names.schema}.log_example_0`,
-      `grant all on ${names.schema}.log_example_0 to public`,
+      `alter table ${names.schema}.log_0_example owner to current_user`,
+      `create trigger mine after insert on ${names.schema}.log_0_example for each row execute function app.mood_json()`,
+      `create rule mine as on insert to ${names.schema}.log_0_example do instead nothing`,
+      `create policy mine on ${names.schema}.log_0_example`,
+      `grant all on ${names.schema}.log_0_example to public`,
       `grant ${names.capture} to current_user`,
       `grant ${names.owner} to current_user`,
       `alter role ${names.capture} login`,
       `alter schema ${names.schema} rename to other`,
       `create view app.spy as select * from ${names.schema}.log_example`,
-      `copy ${names.schema}.log_example_0 from program 'true'`,
-      `lock table ${names.schema}.log_example_0 in access share mode`,
+      `copy ${names.schema}.log_0_example from program 'true'`,
+      `lock table ${names.schema}.log_0_example in access share mode`,
       'create type app.base; create function app.base_out(app.base) returns cstring language internal as $$int4out$$',
     ];
     for (const user of [owner, writer]) {
@@ -261,7 +261,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       create function mine_${suffix}.always8(bigint) returns boolean language plpgsql as $$ begin perform pg_catalog.set_config('seen.log', pg_catalog.concat(pg_catalog.current_setting('seen.log', true), 'TRAP ', current_user, ';'), false); return true; end $$;
       create domain pg_temp.text as pg_catalog.text check (mine_${suffix}.always(value::pg_catalog.text));
       create domain pg_temp.int8 as pg_catalog.int8 check (mine_${suffix}.always8(value::pg_catalog.int8));
-      create temp table pg_class (oid int); create temp table log_example_0 (seq int)`);
+      create temp table pg_class (oid int); create temp table log_0_example (seq int)`);
     const notes = await notesOf(node, {
       user: writer,
       within: session,

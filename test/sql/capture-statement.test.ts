@@ -121,7 +121,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     const nested = async (from: string) =>
       (
         await node.connection.query(
-          `select l.seq from ${names.schema}.log_${SET}_0 l where l.seq > ${from} and l.xmin::text <> (l.xid::text::bigint & 4294967295)::text`,
+          `select l.seq from ${names.schema}.log_0_${SET} l where l.seq > ${from} and l.xmin::text <> (l.xid::text::bigint & 4294967295)::text`,
         )
       ).length;
     const small = await node.lastSeq();

@@ -127,7 +127,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     /** Rows of the log that a subtransaction wrote have its id, not the transaction's. */
     const nested = async (from: string) =>
       node.connection.query(
-        `select l.seq from ${names.schema}.log_${SET}_0 l where l.seq > ${from} and l.xmin::text <> (l.xid::text::bigint & 4294967295)::text`,
+        `select l.seq from ${names.schema}.log_0_${SET} l where l.seq > ${from} and l.xmin::text <> (l.xid::text::bigint & 4294967295)::text`,
       );
     const from = await node.lastSeq();
     await run('insert into acc (id) select generate_series(1, 500); update acc set bal = 1; delete from acc');
@@ -149,7 +149,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
 
   it('trap 9: the log is written by inserts alone, so nothing in it is ever dead', async () => {
     const [row] = await node.connection.query(
-      `select count(*) as dead from pg_class c where c.relname like 'log_${SET}_%' and exists
+      `select count(*) as dead from pg_class c where c.relname like 'log__${SET}' and exists
          (select from pg_stat_all_tables s where s.relid = c.oid and (s.n_tup_upd > 0 or s.n_tup_del > 0))`,
     );
     expect(row?.dead).toBe('0');

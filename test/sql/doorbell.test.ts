@@ -96,7 +96,7 @@ describe('the bell, where nothing can be prepared', () => {
       '5',
     );
     await write(`insert into public.item values (20, 'second')`);
-    const rows = await node.connection.query(`select count(*) as n from shovel.log_${SET}_1`);
+    const rows = await node.connection.query(`select count(*) as n from shovel.log_1_${SET}`);
     expect(rows[0]?.n).toBe('1');
     expect(await heardByNow()).toHaveLength(1);
   });

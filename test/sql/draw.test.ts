@@ -238,13 +238,13 @@ describe.each(SERVERS)('drawing on $name', ({ url }) => {
     await batches.drain();
     await onPublic(admin, 'insert into item values (2, 0)');
     await admin.script(
-      `begin; update shovel.ticket_${SET}_0 set snapshot = (pg_snapshot_xmin(snapshot)::text::bigint + 1000000 || ':' || pg_snapshot_xmax(snapshot)::text::bigint + 1000000 || ':')::pg_snapshot
+      `begin; update shovel.ticket_0_${SET} set snapshot = (pg_snapshot_xmin(snapshot)::text::bigint + 1000000 || ':' || pg_snapshot_xmax(snapshot)::text::bigint + 1000000 || ':')::pg_snapshot
        where ticket = ${batches.tickets.at(-1)?.ticket}; commit`,
     );
     const again = await drawer();
     await expect(again.drawer.drawNow()).rejects.toThrow(IntegrityError);
     await admin.script(
-      `update shovel.ticket_${SET}_0 set snapshot = '${batches.tickets.at(-1)?.snapshot}' where ticket = ${batches.tickets.at(-1)?.ticket}`,
+      `update shovel.ticket_0_${SET} set snapshot = '${batches.tickets.at(-1)?.snapshot}' where ticket = ${batches.tickets.at(-1)?.ticket}`,
     );
   });
 

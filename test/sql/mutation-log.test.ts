@@ -127,7 +127,7 @@ describe.each([
   async function write(session: PostgresConnection, rows: Rows = {}): Promise<void> {
     const { set = 'a', count = 1, segment = 0, age = '0', text = '{"id":1}' } = rows;
     await session.query(
-      `insert into shovel.log_${set}_${segment} (at, rel, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
+      `insert into shovel.log_${segment}_${set} (at, rel, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
        select statement_timestamp() - $1::interval, 1, 'I', null, null, '(0,1)', null, null, null, null, $2, null
        from generate_series(1, $3)`,
       [age, text, String(count)],
@@ -362,7 +362,7 @@ describe.each([
   it('has a ticket without mutations pending until its markers are out', async () => {
     await createSet('a');
     await admin.script(
-      `insert into shovel.ticket_a_0 (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
+      `insert into shovel.ticket_0_a (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
        values (1, pg_current_snapshot(), 0, 0, 7, clock_timestamp() - interval '5 minutes')`,
     );
     const row = await readOne();
@@ -382,9 +382,9 @@ describe.each([
     );
     await admin.script(`drop view shovel.log_a`);
     await admin.script(`drop sequence shovel.${positionName('b', 'events')}`);
-    await admin.script(`delete from shovel.ticket_c_0`);
+    await admin.script(`delete from shovel.ticket_0_c`);
     await admin.script(`drop view shovel.log_d, shovel.ticket_d;
-      drop table shovel.log_d_0, shovel.log_d_1, shovel.log_d_2, shovel.ticket_d_0, shovel.ticket_d_1, shovel.ticket_d_2 cascade;
+      drop table shovel.log_0_d, shovel.log_1_d, shovel.log_2_d, shovel.ticket_0_d, shovel.ticket_1_d, shovel.ticket_2_d cascade;
       drop sequence shovel.seq_d`);
     const rows = await read();
     expect(rows.map((row) => row.set_name)).toEqual(['a', 'b', 'c', 'd', 'e']);
@@ -393,7 +393,7 @@ describe.each([
     expect(rows[4]).toMatchObject({ ticket: '0', pending_mutations: '2' });
 
     const owner = await connect();
-    await owner.script('begin; lock table shovel.log_e_0 in access exclusive mode');
+    await owner.script('begin; lock table shovel.log_0_e in access exclusive mode');
     expect((await read())[4]).toMatchObject({ set_version: '7', ...UNKNOWN });
     await owner.script('rollback');
     expect((await read())[4]).toMatchObject({ ticket: '0', pending_mutations: '2' });
@@ -409,7 +409,7 @@ describe.each([
     await position(1);
     const before = await readOne();
     expect(before.pending_mutations).toBe('3');
-    await admin.script(`truncate shovel.log_a_0, shovel.ticket_a_0`);
+    await admin.script(`truncate shovel.log_0_a, shovel.ticket_0_a`);
     const after = await readOne();
     expect(after).toMatchObject({ ticket: '1', pending_mutations: '3' });
     expect(Number(after.log_bytes)).toBeLessThan(Number(before.log_bytes) - 500_000);
@@ -423,7 +423,7 @@ describe.each([
     await createSet('a');
     const total = 200_000;
     await admin.script(`select setval('shovel.seq_a', 5000000000);
-      update shovel.ticket_a_0 set drawn_at = drawn_at - interval '2 hours'`);
+      update shovel.ticket_0_a set drawn_at = drawn_at - interval '2 hours'`);
     await write(admin, { count: total, age: '1000 seconds', text: 'x'.repeat(400) });
     const pages = Number((await readOne()).log_bytes) / 8192;
     const backlog = (row: Row) => {
@@ -456,7 +456,7 @@ describe.each([
     await write(admin, { count: 4, age: '1 day' });
     await draw();
     await admin.script(`select setval('shovel.seq_a', 200005);
-      insert into shovel.ticket_a_0
+      insert into shovel.ticket_0_a
         select 1 + n, (select snapshot from shovel.ticket_a order by ticket desc limit 1), 4 + 2 * n, 3 + 2 * n, 4 + 2 * n, 2, 7, now(), false
         from generate_series(1, 100000) n`);
     await position(99_901, { stream: 'near' });
@@ -473,7 +473,7 @@ describe.each([
     await write(admin, { count: 600 });
     expect((await readOne()).mutations_per_second).toBe('20.000');
     await admin.script(
-      `update shovel.ticket_a_0 set drawn_at = drawn_at - interval '61 s'; select setval('shovel.${positionName('a', 'events')}', 3)`,
+      `update shovel.ticket_0_a set drawn_at = drawn_at - interval '61 s'; select setval('shovel.${positionName('a', 'events')}', 3)`,
     );
     expect((await readOne()).mutations_per_second).toBe('10.000');
   });
@@ -502,7 +502,7 @@ describe.each([
     await reader.script('begin');
     await readOne(reader);
     await transaction(admin, () =>
-      admin.script('lock table shovel.log_a_0, shovel.ticket_a_0 in access exclusive mode nowait'),
+      admin.script('lock table shovel.log_0_a, shovel.ticket_0_a in access exclusive mode nowait'),
     );
     await reader.script('commit');
   });
