@@ -1,60 +1,40 @@
 /** The log of a set in one database: its size and age against the limits, who reads it, and what it must be like. */
-import { formatDuration } from '../../model/duration.js';
-import { formatSize } from '../../model/size.js';
+import { checkLimits } from '../../capture/limits.js';
 import { quoteIdentifier, quoteLiteral } from '../../postgres/sql-files.js';
-import { type Finding, finding } from './finding.js';
+import { type Finding, type FindingCode, finding } from './finding.js';
 import { ageText, type SetProbe } from './probe.js';
 
-export async function checkLimits(probe: SetProbe): Promise<readonly Finding[]> {
-  const { connection, names, document, object } = probe;
-  const { limits } = document.configuration;
-  const schema = quoteIdentifier(names.schema);
-  const [row] = await connection.query(
-    `select pg_catalog.max(m.log_bytes)::bigint as bytes,
-       pg_catalog.floor(extract(epoch from pg_catalog.max(m.lag)) * 1000)::bigint as lag_ms
-     from ${schema}.mutation_log m where m.set_name = $1`,
-    [document.set],
-  );
-  const findings: Finding[] = [];
-  const bytes = Number(row?.bytes ?? 0);
-  if (bytes > limits.logBytes) {
-    findings.push(
-      finding('log_bytes_over_limit', {
-        object,
-        message: `The log has ${formatSize(bytes)}, limits.log_bytes is ${formatSize(limits.logBytes)}.`,
-        fix: `See that a relay runs and its streams publish (shovel relay ${document.set}), and that no old transaction is open`,
-      }),
-    );
-  }
-  const lagMs = Number(row?.lag_ms ?? 0);
-  if (lagMs > limits.lagMs) {
-    findings.push(
-      finding('lag_over_limit', {
-        object,
-        message: `A mutation has waited for ${ageText(lagMs / 1000)}, limits.lag is ${formatDuration(limits.lagMs)}.`,
-        fix: `See that a relay runs and its streams publish: shovel relay ${document.set}`,
-      }),
-    );
-  }
-  return findings;
-}
-
-export async function checkSuspension(probe: SetProbe): Promise<readonly Finding[]> {
+/** How the log stands beside its limits, and whether capture is still on. */
+export async function checkLog(probe: SetProbe): Promise<readonly Finding[]> {
   const { connection, names, document, object, database } = probe;
-  const schema = quoteIdentifier(names.schema);
   const { set } = document;
-  const [row] = await connection.query(
-    `select (s.last_value & 8 <> 0)::text as off from ${schema}.${quoteIdentifier(`switch_${set}`)} s`,
-  );
-  if (row?.off !== 'true') return [];
-  return [
-    finding('capture_suspended', {
+  const { limits } = document.configuration;
+  const { reading, suspension } = await checkLimits(connection, { names, set, limits, readOnly: true });
+  const told = (code: FindingCode) =>
+    finding(code, {
       object,
-      message: `Capture of set ${set} is suspended in database ${database}: what is written now is in no log, and its targets need a bootstrap.`,
-      fix: `Mend what held the streams up, then: shovel node adopt ${set} ${database}`,
-    }),
+      message: `In database ${database} ${reading.words}.${limits.policy === 'suspend' ? ' The policy is suspend: past it capture ends.' : ''}`,
+      fix: `See that a relay runs and its streams publish (shovel relay ${set}), and that no old transaction is open`,
+    });
+  return [
+    ...(suspension === undefined
+      ? []
+      : [
+          finding('capture_suspended', {
+            object,
+            message: suspension.resuming
+              ? `Capture of set ${set} in database ${database} was suspended at ${suspension.at}; shovel node adopt has begun to take it on again and has not ended.`
+              : `Capture of set ${set} in database ${database} is suspended since ${suspension.at}: ${suspension.reason}. What was written since ticket ${suspension.ticket} is in no log.`,
+            fix: `Mend what held the streams up, then: shovel node adopt ${set} ${database}; its targets need a bootstrap`,
+          }),
+        ]),
+    ...reading.over.map((limit) => told(OVER[limit])),
+    ...(reading.over.length > 0 ? [] : reading.near.map((limit) => told(NEAR[limit]))),
   ];
 }
+
+const OVER = { log_bytes: 'log_bytes_over_limit', lag: 'lag_over_limit' } as const;
+const NEAR = { log_bytes: 'log_bytes_near_limit', lag: 'lag_near_limit' } as const;
 
 export async function checkRelay(probe: SetProbe): Promise<readonly Finding[]> {
   const { connection, names, document, object, thresholds } = probe;

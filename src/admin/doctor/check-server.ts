@@ -117,8 +117,8 @@ export async function checkWake(probe: SetProbe): Promise<readonly Finding[]> {
     return [
       finding('wake', {
         object,
-        message: `wake: notify, and max_prepared_transactions is ${prepared}: an application transaction that has rung the bell can’t be prepared.`,
-        fix: 'If the application prepares transactions: wake: auto or poll in the set file',
+        message: `The relay polls in spite of wake: notify: max_prepared_transactions is ${prepared}, and a transaction that notifies can’t be prepared.`,
+        fix: 'If nothing on the server prepares transactions: alter system set max_prepared_transactions = 0, and a restart',
       }),
     ];
   }

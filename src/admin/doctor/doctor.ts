@@ -13,7 +13,7 @@ import type { Place } from '../node-histories.js';
 import { type DatabaseIdentity, type NodeRow, readIdentity, readNodeRows } from '../node-rows.js';
 import { checkCapture, checkDrift, checkWide } from './check-capture.js';
 import { changesOf, checkChanges } from './check-changes.js';
-import { checkLimits, checkLogTables, checkRelay, checkSuspension } from './check-log.js';
+import { checkLog, checkLogTables, checkRelay } from './check-log.js';
 import { checkDumps, checkRoles } from './check-roles.js';
 import { checkSchema } from './check-schema.js';
 import {
@@ -75,8 +75,7 @@ const NODE_CHECKS: Readonly<Record<string, NodeCheck>> = {
 const SET_CHECKS: Readonly<Record<string, SetCheck>> = {
   capture: checkCapture,
   drift: checkDrift,
-  limits: checkLimits,
-  suspension: checkSuspension,
+  log: checkLog,
   relay: checkRelay,
   'log tables': checkLogTables,
   'wide columns': checkWide,

@@ -111,6 +111,11 @@ export const FINDINGS = {
   capture_suspended: ['error', 'Capture is suspended: what is written now is in no log.'],
   log_bytes_over_limit: ['error', 'The log is larger than limits.log_bytes.'],
   lag_over_limit: ['error', 'The oldest mutation that is not published is older than limits.lag.'],
+  log_bytes_near_limit: ['warning', 'The log has reached four fifths of limits.log_bytes.'],
+  lag_near_limit: [
+    'warning',
+    'The oldest mutation that is not published has reached four fifths of limits.lag.',
+  ],
   relay_not_seen: ['error', 'Mutations are pending, and no relay was seen for a minute.'],
   sequence_cached: [
     'error',
