@@ -47,7 +47,8 @@ export class Bell {
    */
   async arm(): Promise<boolean> {
     const { wake, watch, log, epoch } = this.#options;
-    if (this.#state === 'armed' || wake === 'poll' || !(await watch.hears())) return false;
+    // `auto` polls until it is shown that notifying costs writers nothing: docs/decisions/0065.
+    if (this.#state === 'armed' || wake !== 'notify' || !(await watch.hears())) return false;
     const rows = await this.#connection.query(`select ${log.arm}($1) as armed`, [epoch.toString()]);
     if (rows[0]?.armed !== 't') {
       this.#tell();
@@ -71,7 +72,7 @@ export class Bell {
   }
 
   #tell(): void {
-    if (this.#told || this.#options.wake !== 'notify') return;
+    if (this.#told) return;
     this.#told = true;
     this.#options.logger.info(
       {},

@@ -18,6 +18,8 @@ import { until } from '../support/until.js';
 const DEAF = { ...QUICK, pace: { shortestMs: 5, longestMs: 3_600_000 } };
 const QUICK_POLL = { ...QUICK, pace: { shortestMs: 5, longestMs: 200 } };
 
+const NOTIFY = { wake: 'notify' } as const;
+
 const toClose: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const close of toClose.splice(0).reverse()) await close();
@@ -76,7 +78,7 @@ async function stopped(relay: RunningRelay, relayed: RelayedNode): Promise<void>
 describe('a relay that rests where nothing can be prepared', () => {
   it('is woken by the bell, again and again, and takes it back when it stops', async () => {
     const relayed = await nodeOn(testPgNo2pcUrl());
-    const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF });
+    const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF, change: NOTIFY });
     for (const id of [1, 2, 3]) {
       await armed(relayed);
       await insert(relayed, id);
@@ -88,7 +90,7 @@ describe('a relay that rests where nothing can be prepared', () => {
 
   it('finds by looking what a transaction kept silent that rang and rolled back', async () => {
     const relayed = await nodeOn(testPgNo2pcUrl());
-    const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL });
+    const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL, change: NOTIFY });
     await armed(relayed);
     const open = await relayed.node.session();
     await open.script(`begin; insert into public.item values (1, 'rings')`);
@@ -101,7 +103,7 @@ describe('a relay that rests where nothing can be prepared', () => {
 
   it('publishes a transaction that took its numbers long before it committed, on an otherwise silent database', async () => {
     const relayed = await nodeOn(testPgNo2pcUrl());
-    const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL });
+    const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL, change: NOTIFY });
     await armed(relayed);
     const open = await relayed.node.session();
     await open.script(`begin; insert into public.item values (1, 'early')`);
@@ -117,7 +119,7 @@ describe('a relay that rests where nothing can be prepared', () => {
 
   it('hears the bell again after its connection was cut', async () => {
     const relayed = await nodeOn(testPgNo2pcUrl());
-    const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF });
+    const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF, change: NOTIFY });
     await armed(relayed);
     const pids = () =>
       relayed.node.connection.query(
@@ -146,7 +148,7 @@ describe('a relay that rests where nothing can be prepared', () => {
     await stopped(relay, relayed);
   });
 
-  it('polls where the set asks for it', async () => {
+  it.each(['auto', 'poll'] as const)('polls where the set says %s', async (wake) => {
     const relayed = await nodeOn(testPgNo2pcUrl());
     const watch = new WatchOfPolls({
       clock: systemClock,
@@ -155,7 +157,7 @@ describe('a relay that rests where nothing can be prepared', () => {
         throw new Error('nobody is to listen');
       },
     });
-    const relay = relayed.start({ watch, tuning: QUICK_POLL, change: { wake: 'poll' } });
+    const relay = relayed.start({ watch, tuning: QUICK_POLL, change: { wake } });
     await insert(relayed, 1);
     await comes(relayed, 1);
     await until('its pauses are as long as can be', () => watch.longest === QUICK_POLL.pace.longestMs);
@@ -210,7 +212,7 @@ describe('a relay that rests where transactions can be prepared', () => {
 
   it('draws nothing and publishes nothing while nothing is written', async () => {
     const relayed = await nodeOn(testPgUrl());
-    const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL });
+    const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL, change: NOTIFY });
     await insert(relayed, 1);
     await comes(relayed, 1);
     const lines = (await relayed.published(relay)).length;
