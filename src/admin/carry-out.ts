@@ -3,6 +3,7 @@
  * administrator lives, and says in words how it ended.
  */
 import { randomUUID } from 'node:crypto';
+import { MAX_DATA_BYTES } from '../coordinator/coordinator.js';
 import { ConfigurationError, InDoubtError, RefusedError, ShovelError, UnreachableError } from '../errors.js';
 import {
   type AbortCause,
@@ -15,7 +16,10 @@ import {
   type ChangeNode,
   decodeIntent,
   encodeDocument,
+  encodeIntent,
+  encodeRecord,
   type Intent,
+  recordOf,
   type SetDocument,
   type SetNode,
   type SetRecord,
@@ -68,7 +72,7 @@ export function buildChange(
     decidedAt: now,
     configuration,
   };
-  return {
+  const plan: ChangePlan & { document: SetDocument } = {
     paths: pathsOf(context),
     clusterVersion: cluster.entryVersion,
     recordVersion: base?.entryVersion ?? null,
@@ -86,6 +90,28 @@ export function buildChange(
       document: encodeDocument(document),
     },
   };
+  refuseTooLarge(plan);
+  return plan;
+}
+
+/** The decision is one multi: what does not fit into it is refused before anything is begun. */
+function refuseTooLarge({ document, intent }: { document: SetDocument; intent: Intent }): void {
+  const entries = [
+    encodeIntent({ ...intent, state: 'decided' }),
+    encodeRecord(recordOf(document)),
+    intent.document,
+  ];
+  const bytes = entries.reduce((sum, data) => sum + Buffer.byteLength(data), 0);
+  if (bytes <= MAX_DATA_BYTES) return;
+  const tables = document.configuration.tables.length;
+  throw new RefusedError(
+    'set_too_large',
+    `Set ${document.set} with its ${tables} tables takes ${bytes} bytes in the coordinator, where ${MAX_DATA_BYTES} fit.`,
+    {
+      hint: 'Name schemas (sales.*) where the set has all their tables, or divide the set.',
+      details: { set: document.set, tables, bytes, limit: MAX_DATA_BYTES },
+    },
+  );
 }
 
 function setNode({ database, nodeId, incarnation, number }: ChangeNode): SetNode {

@@ -241,7 +241,7 @@ async function activate(task: NodeTask, write: Preparation): Promise<void> {
   const { connection, node } = task;
   const { document } = write;
   const leaving = node.role === 'leave';
-  for (const statement of activation({ node, document }, write)) await connection.script(statement);
+  for (const script of inScripts(activation({ node, document }, write))) await connection.script(script);
   if (node.role === 'adopt') await beginIncarnation(task, write);
   const streams = leaving ? [] : Object.keys(document.configuration.streams);
   await connection.query(
@@ -249,6 +249,21 @@ async function activate(task: NodeTask, write: Preparation): Promise<void> {
        and s.stream_name not in (select pg_catalog.json_array_elements_text($2::json))`,
     [document.set, JSON.stringify(streams)],
   );
+}
+
+/** Many tables in few round trips, none of them larger than what a server takes with ease. */
+function inScripts(statements: readonly string[]): readonly string[] {
+  const scripts: string[][] = [];
+  let length = Number.POSITIVE_INFINITY;
+  for (const statement of statements) {
+    if (length + statement.length > 500_000) {
+      scripts.push([]);
+      length = 0;
+    }
+    scripts.at(-1)?.push(statement);
+    length += statement.length;
+  }
+  return scripts.map((script) => script.join(';\n'));
 }
 
 /**

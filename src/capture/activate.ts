@@ -5,8 +5,8 @@
  */
 import { encodeCapturedTable } from '../model/captured-table.js';
 import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
-import { captureBody, captureFunction } from './function-body.js';
-import { functionNames, positionName, TRIGGER_OPERATIONS, triggerOperations } from './generated-names.js';
+import { captureBody, captureFunction, NOTHING } from './function-body.js';
+import { functionNames, functionPattern, positionName, triggerOperations } from './generated-names.js';
 import { columnTypes, type TableDescription } from './table-description.js';
 
 export interface ActivationOptions {
@@ -67,24 +67,26 @@ end
 $activate$`;
 }
 
-/** Functions of tables and operations that are captured no longer do nothing from now on; their triggers go later. */
+/**
+ * Functions of tables and operations that are captured no longer do nothing from now on; their triggers go later. They
+ * are known by their names: a join with captured_table, which grew in this very transaction, took minutes over 1,000
+ * tables.
+ */
 function retireTables(options: ActivationOptions): string {
   const kept = options.tables.flatMap((table) => functionNames(table.captured));
   const schema = quoteIdentifier(options.names.schema);
-  const list = kept.length === 0 ? 'null' : kept.map(quoteLiteral).join(', ');
   return `do $retire$
 declare
   one text;
 begin
   for one in
-    select distinct p.proname from ${schema}.captured_table c
-    cross join unnest(array[${TRIGGER_OPERATIONS.map(quoteLiteral).join(', ')}]) as o(letter)
-    join pg_catalog.pg_proc p on p.proname = (c.definition::json ->> 'base') || '_' || o.letter
-      and p.pronamespace = ${quoteLiteral(schema)}::regnamespace
-    where c.set_name = ${quoteLiteral(options.set)} and p.proname not in (${list === 'null' ? "''" : list})
+    select p.proname::text from pg_catalog.pg_proc p
+    where p.pronamespace = ${quoteLiteral(schema)}::regnamespace and p.proname ~ ${quoteLiteral(functionPattern(options.set))}
+      and p.prosrc <> ${quoteLiteral(NOTHING)}
+    except select pg_catalog.unnest(array[${kept.map(quoteLiteral).join(', ')}]::text[])
   loop
     execute format('create or replace function ${schema.replaceAll("'", "''")}.%I() returns trigger language plpgsql security definer as %L',
-      one, ' begin return null; end ');
+      one, ${quoteLiteral(NOTHING)});
   end loop;
 end
 $retire$`;

@@ -5,10 +5,13 @@ import { chooseSegment, type FunctionOptions, insert, metadata, rowBody } from '
 import { statementBody } from './statement-body.js';
 import type { TableDescription } from './table-description.js';
 
+/** The body of a function that does nothing. */
+export const NOTHING = ' begin return null; end ';
+
 /** What a trigger calls until a version is decided: nothing happens. */
 export function stubFunction(name: string, names: NodeNames): string {
   return `create function ${quoteIdentifier(names.schema)}.${quoteIdentifier(name)}() returns trigger
-  language plpgsql security definer as $shovel$ begin return null; end $shovel$`;
+  language plpgsql security definer as $shovel$${NOTHING}$shovel$`;
 }
 
 /** `@rel@` stands for the number of the table's row in captured_table, filled in by the activating statement. */

@@ -9,7 +9,7 @@ import type { QualifiedName } from '../model/set-configuration.js';
 /** Row triggers i, u, d; statement triggers a (added), c (changed), r (removed); t truncate. */
 export type TriggerOperation = 'i' | 'u' | 'd' | 'a' | 'c' | 'r' | 't';
 
-export const TRIGGER_OPERATIONS: readonly TriggerOperation[] = ['i', 'u', 'd', 'a', 'c', 'r', 't'];
+const TRIGGER_OPERATIONS: readonly TriggerOperation[] = ['i', 'u', 'd', 'a', 'c', 'r', 't'];
 
 /** `capture_<set>_<10 hex>`: what the functions of one table begin with. At most 61 bytes with an operation. */
 export function functionBase(set: string, table: QualifiedName): string {

@@ -108,43 +108,70 @@ async function readCaptured(
   { names, set, version }: InspectOptions,
 ): Promise<readonly Captured[]> {
   const schema = quoteIdentifier(names.schema);
-  // Functions and triggers are read once and joined by the name that they share, not looked for table by table.
   const rows = await connection.query(
-    `with functions as materialized (
-       select f.oid, f.proname, f.prosrc, regexp_replace(f.proname, '_[a-z]$', '') as base
-       from pg_proc f where f.pronamespace = $3::regnamespace),
-     bodies as materialized (
-       select f.base, json_object_agg(f.proname, f.prosrc) as bodies from functions f group by f.base),
-     triggers as materialized (
-       select f.base, json_agg(json_build_object('relid', g.tgrelid::int8, 'on', g.tgrelid::regclass::text,
-           'name', g.tgname, 'enabled', g.tgenabled)) as triggers
-       from pg_trigger g join functions f on f.oid = g.tgfoid group by f.base)
-     select t.rel, t.relid, t.definition, case when c.oid is not null then format('%I.%I', n.nspname, c.relname) end as name,
+    `select t.rel, t.relid, t.definition, case when c.oid is not null then format('%I.%I', n.nspname, c.relname) end as name,
        ((n.nspname, c.relname) is distinct from (t.schema_name::name, t.table_name::name))::text as renamed,
        (select json_agg(json_build_object('relid', p.oid::int8, 'on', format('%I.%I', pn.nspname, p.relname), 'partition', p.oid <> c.oid) order by p.oid)
-        from (${TREE}) b join pg_class p on p.oid = b.relid join pg_namespace pn on pn.oid = p.relnamespace) as places,
-       g.triggers, f.bodies
+        from (${TREE}) b join pg_class p on p.oid = b.relid join pg_namespace pn on pn.oid = p.relnamespace) as places
      from ${schema}.captured_table t left join pg_class c on c.oid = t.relid left join pg_namespace n on n.oid = c.relnamespace
-     left join triggers g on g.base = t.definition::json ->> 'base'
-     left join bodies f on f.base = t.definition::json ->> 'base'
      where t.set_name = $1 and t.set_version = $2 order by t.schema_name, t.table_name`,
-    [set, String(version), schema],
+    [set, String(version)],
   );
+  const functions = await readFunctions(connection, schema);
   return rows.map((row) => {
+    const definition = decodeCapturedTable(row.definition ?? '');
     const places = JSON.parse(row.places ?? '[]') as Captured['places'];
-    const triggers = JSON.parse(row.triggers ?? '[]') as readonly Trigger[];
     const relids = new Set(places.map((place) => place.relid));
+    const own = functions.get(definition.base) ?? [];
     return {
       rel: row.rel ?? '',
       relid: Number(row.relid),
-      definition: decodeCapturedTable(row.definition ?? ''),
+      definition,
       name: row.name ?? null,
       renamed: row.renamed === 'true',
       places,
-      triggers: triggers.filter((trigger) => relids.has(trigger.relid)),
-      bodies: new Map(Object.entries(JSON.parse(row.bodies ?? '{}') as Record<string, string>)),
+      triggers: own.flatMap(({ triggers }) => triggers.filter((trigger) => relids.has(trigger.relid))),
+      bodies: new Map(own.map(({ name, body }) => [name, body])),
     };
   });
+}
+
+interface ExistingFunction {
+  readonly name: string;
+  readonly body: string;
+  readonly triggers: readonly Trigger[];
+}
+
+/**
+ * All functions of the schema with what fires them, by what the names of one table's begin with. Joined here: the
+ * catalog's statistics are of before the set was made, and over 1,000 tables every join went through all pairs.
+ */
+async function readFunctions(
+  connection: PostgresConnection,
+  schema: string,
+): Promise<ReadonlyMap<string, readonly ExistingFunction[]>> {
+  const triggers = new Map<string, Trigger[]>();
+  const fired = await connection.query(
+    `select g.tgfoid, g.tgrelid, g.tgrelid::regclass::text as place, g.tgname, g.tgenabled from pg_trigger g`,
+  );
+  for (const { tgfoid, tgrelid, place, tgname, tgenabled } of fired) {
+    const found = triggers.get(tgfoid ?? '') ?? [];
+    found.push({ relid: Number(tgrelid), on: place ?? '', name: tgname ?? '', enabled: tgenabled ?? '' });
+    triggers.set(tgfoid ?? '', found);
+  }
+  const functions = new Map<string, ExistingFunction[]>();
+  const rows = await connection.query(
+    `select f.oid, f.proname, f.prosrc from pg_proc f where f.pronamespace = $1::regnamespace`,
+    [schema],
+  );
+  for (const { oid, proname, prosrc } of rows) {
+    const name = proname ?? '';
+    const base = name.slice(0, -2);
+    const found = functions.get(base) ?? [];
+    found.push({ name, body: prosrc ?? '', triggers: triggers.get(oid ?? '') ?? [] });
+    functions.set(base, found);
+  }
+  return functions;
 }
 
 function movedTable(

@@ -8,7 +8,10 @@
  * - Absence is only ever reported by the store, never assumed from an error or an empty answer.
  */
 
-/** What a node holds. `data` is UTF-8 text of at most 1,000,000 bytes. */
+/** Bytes of data in one multi, and so in one entry. */
+export const MAX_DATA_BYTES = 1_000_000;
+
+/** What a node holds. `data` is UTF-8 text of at most MAX_DATA_BYTES. */
 export interface Entry {
   readonly data: string;
   /** Number of `set`s since it was created. */
@@ -70,7 +73,7 @@ export interface Coordinator {
   /** Names of the children, sorted; empty for a node without any; undefined where the node itself is missing. */
   list(path: string): Promise<readonly string[] | undefined>;
   /**
-   * Sizes are checked beforehand: more than 1,000,000 bytes in one multi is a RefusedError. A parent must exist.
+   * Sizes are checked beforehand: more than MAX_DATA_BYTES in one multi is a RefusedError. A parent must exist.
    * Where the place itself is missing (chroot, schema), a multi that creates an entry at the top makes it first.
    */
   multi(operations: readonly Operation[]): Promise<MultiResult>;

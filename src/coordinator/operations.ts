@@ -3,10 +3,8 @@
  * Whether a multi holds is decided by the store alone.
  */
 import { RefusedError } from '../errors.js';
-import type { Operation } from './coordinator.js';
+import { MAX_DATA_BYTES, type Operation } from './coordinator.js';
 
-/** Bytes of data in one multi. */
-const MAX_DATA_BYTES = 1_000_000;
 /**
  * Bytes of one request as ZooKeeper counts them: its jute.maxbuffer is 1,048,575 by default, and a server that
  * gets more cuts the connection, which looks like an outage.
