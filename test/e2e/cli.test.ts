@@ -190,7 +190,7 @@ it('a coordinator that was lost is filled again from the databases', async () =>
   expect(await shovel(after, 'set', 'list')).toMatchObject({ code: 21 });
   const recovered = await shovel(after, 'cluster', 'recover', '--from-nodes', '${MAIN_DSN}');
   expect(recovered).toMatchObject({ code: 0, stderr: '' });
-  expect(recovered.stdout).toContain('Set refilled: refilled, at version 1.');
+  expect(recovered.stdout).toContain('Set refilled: at version 1; written again: 1.');
   expect(await shovel(after, 'set', 'drop', 'refilled@1')).toMatchObject({ code: 0, stderr: '' });
   await expectNothingOfOurs();
 });
