@@ -116,8 +116,10 @@ async function existingTriggers(
 ): Promise<ReadonlyMap<string, ExistingTrigger>> {
   const rows = await connection.query(
     `select t.tgrelid, t.tgname, t.tgenabled, p.proname from pg_catalog.pg_trigger t
-     join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-     where n.nspname = $1 and not t.tgisinternal`,
+     join pg_catalog.pg_proc p on p.oid = t.tgfoid
+     where not t.tgisinternal and t.tgfoid = any (array(
+       select f.oid from pg_catalog.pg_proc f join pg_catalog.pg_namespace s on s.oid = f.pronamespace
+       where s.nspname = $1))`,
     [names.schema],
   );
   return new Map(

@@ -36,8 +36,10 @@ async function steps(connection: PostgresConnection, options: RemovalOptions): P
     `select t.tgrelid, n.nspname, c.relname, c.relkind, t.tgname, p.proname,
        t.tgtype & 1 = 1 as cloned from pg_catalog.pg_trigger t
      join pg_catalog.pg_class c on c.oid = t.tgrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-     join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace f on f.oid = p.pronamespace
-     where f.nspname = $1 and p.proname ~ $2 and t.tgparentid = 0
+     join pg_catalog.pg_proc p on p.oid = t.tgfoid
+     where t.tgparentid = 0 and t.tgfoid = any (array(
+       select f.oid from pg_catalog.pg_proc f join pg_catalog.pg_namespace s on s.oid = f.pronamespace
+       where s.nspname = $1 and f.proname ~ $2))
      order by t.tgrelid, t.tgname`,
     [names.schema, functionPattern(set)],
   );
