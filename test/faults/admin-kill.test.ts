@@ -67,7 +67,7 @@ describe.each([
 ] as const)('an administrator killed, coordinator on %s', (_, environment) => {
   let env: Readonly<Record<string, string>>;
   beforeAll(async () => {
-    env = { ...environment(), SHOVEL_CLUSTER: CLUSTER };
+    env = { ...environment(), SHOVEL_CLUSTER: CLUSTER, SHOVEL_LEASE_TIME: '2s' };
     expect(await runCli(['cluster', 'init'], { env })).toMatchObject({ code: 0 });
   });
 
