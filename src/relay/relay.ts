@@ -246,6 +246,11 @@ class Relay {
     return feed !== undefined && nodeOf(feed.decided, this.#node().nodeId) === undefined;
   }
 
+  /** A node without the set has lost it only where nothing says that it is to have it. */
+  #mayBeGone(): boolean {
+    return this.#options.once || this.#options.feed === undefined || this.#isOut();
+  }
+
   /** From taking the set over until it is lost, ended, begun anew, or told to stop. */
   async #term(lease: Lease, yielding: AbortSignal): Promise<TermOutcome> {
     const { clock, signal, tuning } = this.#options;
@@ -320,7 +325,12 @@ class Relay {
       const dsn = this.#database()?.dsn;
       try {
         const session = await this.#openSession();
-        if (session === undefined) return 'gone';
+        if (session === undefined) {
+          if (this.#mayBeGone()) return 'gone';
+          // Decided, and not yet there: the news of a set that is created comes before its databases have switched.
+          await this.#pause(Math.min(backoff.next().ms, LEASE_EVERY_MS), stop);
+          continue;
+        }
         const { connection, facts } = session;
         try {
           const active = await this.#versions.active(connection, facts.version);
@@ -332,7 +342,7 @@ class Relay {
           await connection.end();
         }
       } catch (error) {
-        if (await isGone(error, () => this.#openSession())) return 'gone';
+        if (this.#mayBeGone() && (await isGone(error, () => this.#openSession()))) return 'gone';
         if (!(error instanceof ShovelError)) throw error;
         if (!error.retryable) {
           if (this.#isOut()) return 'gone';
