@@ -267,14 +267,18 @@ describe('an ensemble of three', () => {
     let holders = 0;
     const contend = async (coordinator: Coordinator, name: string) => {
       while (!over) {
-        const lease = await coordinator.tryLease(`${path}/lease`, name).catch((error: unknown) => {
-          if (error instanceof ShovelError && error.retryable) return undefined;
-          throw error;
-        });
-        if (!lease) {
-          await new Promise((resolve) => setTimeout(resolve, 20));
-          continue;
-        }
+        const lease = await until(
+          'the lease is free, or it is over',
+          async () => {
+            if (over) return 'over';
+            return coordinator.tryLease(`${path}/lease`, name).catch((error: unknown) => {
+              if (error instanceof ShovelError && error.retryable) return undefined;
+              throw error;
+            });
+          },
+          { timeoutMs: 110_000, everyMs: 20 },
+        );
+        if (lease === 'over') return;
         // Taken, and not lost at once: then whoever had it before must know that it has not.
         if (!lease.lost.aborted) {
           expect(current === undefined || current.lost.aborted).toBe(true);

@@ -3,7 +3,9 @@
  * rows numbered without a gap, a session per database that holds a table for a while again and again, and a look-out
  * that knows who waits for whom. What was published is held against what was written.
  */
+
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
+import { systemClock } from '../../src/runtime/clock.js';
 
 export interface Place {
   readonly database: string;
@@ -46,16 +48,17 @@ export async function startBystanders(
     connections.push(connection);
     return connection;
   };
-  let going = true;
+  const stopping = new AbortController();
   const again = async (pauseMs: number, work: () => Promise<void>) => {
-    while (going) {
+    while (!stopping.signal.aborted) {
       try {
         await work();
       } catch (error) {
         failures.push(error instanceof Error ? error.message : String(error));
         return;
       }
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      // How busy they are; nothing is waited for.
+      await systemClock.sleep(pauseMs, stopping.signal);
     }
   };
   const running: Promise<void>[] = [];
@@ -92,7 +95,7 @@ export async function startBystanders(
       return { ...own };
     },
     async stop() {
-      going = false;
+      stopping.abort();
       await Promise.all(running);
       await Promise.all(connections.map((connection) => connection.end()));
     },

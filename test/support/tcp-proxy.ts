@@ -20,6 +20,8 @@ export interface TcpProxy {
   readonly port: number;
   /** Connections open now. */
   readonly connections: number;
+  /** Chunks that came out at either end so far. */
+  readonly passed: number;
   /** For connections to come, and those of now. After half-open, what it spoiled is reset. */
   setMode(mode: TcpProxyMode): void;
   /** Delays every chunk, in both directions, by this many ms; 0 ends it. Order is kept. */
@@ -57,6 +59,7 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
   const traps: Trap[] = [];
   let mode: TcpProxyMode = 'forward';
   let delayMs = 0;
+  let passed = 0;
 
   const reset = (pair: Pair) => {
     pairs.delete(pair);
@@ -72,7 +75,9 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
       last = last.then(async () => {
         if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
         if (mode === 'half-open') pair.spoiled = true;
-        if (!pair.spoiled) act(data);
+        if (pair.spoiled) return;
+        act(data);
+        passed += 1;
       });
     });
   };
@@ -136,6 +141,9 @@ export async function startTcpProxy(target: TcpProxyTarget): Promise<TcpProxy> {
     port: address.port,
     get connections() {
       return pairs.size;
+    },
+    get passed() {
+      return passed;
     },
     setMode(next) {
       mode = next;
