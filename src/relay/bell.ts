@@ -47,11 +47,10 @@ export class Bell {
    */
   async arm(): Promise<boolean> {
     const { wake, watch, log, epoch } = this.#options;
-    // `auto` polls until it is shown that notifying costs writers nothing: docs/decisions/0065.
-    if (this.#state === 'armed' || wake !== 'notify' || !(await watch.hears())) return false;
+    if (this.#state === 'armed' || wake === 'poll' || !(await watch.hears())) return false;
     const rows = await this.#connection.query(`select ${log.arm}($1) as armed`, [epoch.toString()]);
     if (rows[0]?.armed !== 't') {
-      this.#tell();
+      if (wake === 'notify') this.#tell();
       return false;
     }
     this.#state = 'armed';

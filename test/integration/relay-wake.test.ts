@@ -76,17 +76,20 @@ async function stopped(relay: RunningRelay, relayed: RelayedNode): Promise<void>
 }
 
 describe('a relay that rests where nothing can be prepared', () => {
-  it('is woken by the bell, again and again, and takes it back when it stops', async () => {
-    const relayed = await nodeOn(testPgNo2pcUrl());
-    const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF, change: NOTIFY });
-    for (const id of [1, 2, 3]) {
+  it.each(['auto', 'notify'] as const)(
+    'is woken by the bell, again and again, and takes it back when it stops: %s',
+    async (wake) => {
+      const relayed = await nodeOn(testPgNo2pcUrl());
+      const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF, change: { wake } });
+      for (const id of [1, 2, 3]) {
+        await armed(relayed);
+        await insert(relayed, id);
+        await comes(relayed, id);
+      }
       await armed(relayed);
-      await insert(relayed, id);
-      await comes(relayed, id);
-    }
-    await armed(relayed);
-    await stopped(relay, relayed);
-  });
+      await stopped(relay, relayed);
+    },
+  );
 
   it('finds by looking what a transaction kept silent that rang and rolled back', async () => {
     const relayed = await nodeOn(testPgNo2pcUrl());
@@ -148,7 +151,7 @@ describe('a relay that rests where nothing can be prepared', () => {
     await stopped(relay, relayed);
   });
 
-  it.each(['auto', 'poll'] as const)('polls where the set says %s', async (wake) => {
+  it('polls where the set says so', async () => {
     const relayed = await nodeOn(testPgNo2pcUrl());
     const watch = new WatchOfPolls({
       clock: systemClock,
@@ -157,7 +160,7 @@ describe('a relay that rests where nothing can be prepared', () => {
         throw new Error('nobody is to listen');
       },
     });
-    const relay = relayed.start({ watch, tuning: QUICK_POLL, change: { wake } });
+    const relay = relayed.start({ watch, tuning: QUICK_POLL, change: { wake: 'poll' } });
     await insert(relayed, 1);
     await comes(relayed, 1);
     await until('its pauses are as long as can be', () => watch.longest === QUICK_POLL.pace.longestMs);
@@ -181,6 +184,26 @@ class WatchOfPolls extends DatabaseWatch {
 }
 
 describe('a relay that rests where transactions can be prepared', () => {
+  it('polls without a word where the set leaves it to the relay', async () => {
+    const relayed = await nodeOn(testPgUrl());
+    const said: string[] = [];
+    const logger = createLogger({
+      level: 'info',
+      format: 'json',
+      destination: { write: (line) => said.push(line) },
+    });
+    const relay = relayed.start({
+      watch: watchOf(relayed),
+      tuning: QUICK_POLL,
+      change: { wake: 'auto' },
+      logger,
+    });
+    await insert(relayed, 1);
+    await comes(relayed, 1);
+    await stopped(relay, relayed);
+    expect(said.filter((line) => line.includes('max_prepared_transactions'))).toEqual([]);
+  });
+
   it('polls, says so once where notify was asked for, and hinders no prepared transaction', async () => {
     const relayed = await nodeOn(testPgUrl());
     const said: string[] = [];
