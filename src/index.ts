@@ -46,6 +46,6 @@ export {
 } from './errors.js';
 export type * from './model/set-configuration.js';
 export { formatIssue, type Issue, type ParsedSetFile, parseSetFile, setFileError } from './model/set-file.js';
-export type { RelaySummary } from './relay/relay.js';
+export type { RelaySummary } from './relay/relay-options.js';
 export { createLogger, type Logger, type LoggerOptions } from './runtime/logger.js';
 export { type DecodedMessage, decodeMessage } from './wire/decode.js';

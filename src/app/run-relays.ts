@@ -11,7 +11,7 @@ import { IntegrityError, RefusedError, ShovelError, UsageError } from '../errors
 import { clusterPaths } from '../model/change-paths.js';
 import type { SetNode } from '../model/change-records.js';
 import type { StreamConfiguration } from '../model/set-configuration.js';
-import type { RelayOptions, RelaySummary } from '../relay/relay.js';
+import type { RelayOptions, RelaySummary } from '../relay/relay-options.js';
 import type { RelaySet } from '../relay/relay-set.js';
 import { ShareLeases } from '../relay/share-leases.js';
 import type { StreamStats } from '../relay/stream-state.js';

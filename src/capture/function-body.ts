@@ -1,7 +1,8 @@
 /** Renders the capture function of one table and operation; what it does with rows is in row-body and statement-body. */
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { functionName, type TriggerOperation } from './generated-names.js';
-import { chooseSegment, type FunctionOptions, insert, metadata, rowBody } from './row-body.js';
+import { chooseSegment, type FunctionOptions, insert, metadata } from './log-insert.js';
+import { rowBody } from './row-body.js';
 import { statementBody } from './statement-body.js';
 import type { TableDescription } from './table-description.js';
 

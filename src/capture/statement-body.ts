@@ -10,17 +10,9 @@
  * tables, and a changed key is logged with the old one, as row triggers do.
  */
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
+import { chooseSegment, type FunctionOptions, metadata } from './log-insert.js';
 import { settingsTest } from './pinned-settings.js';
-import {
-  chooseSegment,
-  type FunctionOptions,
-  metadata,
-  type RowOperation,
-  rowAttempt,
-  rowDeclarations,
-  rowInsert,
-  rowRest,
-} from './row-body.js';
+import { type RowOperation, rowAttempt, rowDeclarations, rowInsert, rowRest } from './row-body.js';
 import {
   directImage,
   directKey,

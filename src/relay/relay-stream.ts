@@ -13,12 +13,11 @@ import { type DrawnTicket, type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
-import { sha256Hex } from '../runtime/hash.js';
 import type { Logger } from '../runtime/logger.js';
-import type { Publisher, StreamPosition } from '../streams/publisher.js';
+import type { Publisher } from '../streams/publisher.js';
 import type { SourceNode } from '../wire/shovel-source.js';
 import type { CaptureDrift } from './capture-drift.js';
-import { CapturedTables, type KnownTable } from './captured-tables.js';
+import { CapturedTables } from './captured-tables.js';
 import { checkEpoch } from './head.js';
 import type { ChunkLimits } from './log-rows.js';
 import { unexpected } from './node-keeper.js';
@@ -32,31 +31,18 @@ import {
 } from './node-record.js';
 import { isGone, type NodeSession } from './node-session.js';
 import { type BatchContext, publishBatch } from './publish-batch.js';
-import type { LogNames, RelaySet } from './relay-set.js';
-import { carriesTable, createRoutes, type Routes } from './routes.js';
-import { isBehind, type StartFacts, type StartPoint, startFrom, startPoint } from './start-position.js';
-import { brokersMoved, reachable, samePlace } from './stream-place.js';
+import type { StartPoint } from './start-position.js';
+import { samePlace } from './stream-place.js';
+import { startStream } from './stream-start.js';
 import type { StreamStateName, StreamStats } from './stream-state.js';
+import { StreamWays, type StreamWaysOptions, type Way } from './stream-ways.js';
 import type { TicketBoard } from './ticket-board.js';
-import { batchMissing, oldestTicketFrom, readTicket } from './tickets.js';
+import { batchMissing, readTicket } from './tickets.js';
 
-export interface RelayStreamOptions {
-  readonly log: LogNames;
-  readonly cluster: string;
+export interface RelayStreamOptions extends StreamWaysOptions {
   readonly database: string;
-  readonly stream: string;
-  /** The version that the node has; it has the stream. */
-  readonly active: RelaySet;
-  readonly incarnation: number;
-  /** Other versions of the set. */
-  readonly versionAt: (connection: PostgresConnection, version: number) => Promise<RelaySet>;
   /** Called when the node turns out to have another version or incarnation than `active`: this stream then ends. */
   readonly moved: () => void;
-  /** With the variables of this process in it. */
-  readonly fill: (configuration: StreamConfiguration) => StreamConfiguration;
-  readonly nodeId: string;
-  readonly nodeNumber: number;
-  readonly epoch: bigint;
   readonly board: TicketBoard;
   /** Of all streams of the set in this node. */
   readonly drift: CaptureDrift;
@@ -82,8 +68,6 @@ export type StreamOutcome =
   | { readonly kind: 'stopped' | 'gone' }
   | { readonly kind: 'failed' | 'fenced'; readonly error: ShovelError };
 
-/** How often a position that is behind the node's record is read again before it is believed. */
-const REREADS = 5;
 /** Longest time between two looks at the epoch within a batch. */
 const EPOCH_CHECK_MS = 1000;
 
@@ -98,26 +82,18 @@ export async function relayStream(options: RelayStreamOptions): Promise<StreamOu
 /** Thrown to leave a batch at a part's end. */
 class Leave extends Error {}
 
-/** What a version says of the stream. */
-interface Way {
-  readonly configuration: StreamConfiguration;
-  readonly routes: Routes;
-  readonly carries: (table: KnownTable) => boolean;
-}
-
 interface Live {
   readonly session: NodeSession;
   readonly row: StreamRow;
   /** Of the ticket that it starts with; later ones may differ, but go to the same place. */
   readonly way: Way;
   readonly publisher: Publisher;
-  /** The first ticket that is known to have gone, or to go, where this publisher sends. */
-  readonly firstHere: Ticket;
 }
 
 class StreamRelay {
   readonly #options: RelayStreamOptions;
   readonly #tables: CapturedTables;
+  readonly #ways: StreamWays;
   readonly #backoff = createBackoff();
   #publisher: Publisher | undefined;
   #connection: PostgresConnection | undefined;
@@ -127,7 +103,6 @@ class StreamRelay {
   #state: StreamStateName = 'starting';
   #error: ShovelError | undefined;
   #completed = 0n;
-  readonly #ways = new Map<number, Way>();
   #messages = 0;
   #bytes = 0;
 
@@ -147,6 +122,7 @@ class StreamRelay {
   constructor(options: RelayStreamOptions) {
     this.#options = options;
     this.#tables = new CapturedTables(options.log);
+    this.#ways = new StreamWays(options);
     this.#fromTicket = options.fromTicket;
   }
 
@@ -188,14 +164,22 @@ class StreamRelay {
     if (completed < row.firstTicket) {
       row = await settleFirstTicket(session.connection, { log, epoch, stream, row });
     }
-    const { way, firstHere } = await this.#place(session, row);
+    const { way, firstHere } = await this.#ways.next(session.connection, row, this.#fromTicket);
     const publisher = await this.#options.createPublisher(way.configuration);
     this.#publisher = publisher;
-    const live = { session, row, publisher, way, firstHere };
-    const start = await this.#start(live);
+    const start = await startStream({
+      ...this.#options,
+      connection: session.connection,
+      row,
+      configuration: way.configuration,
+      publisher,
+      firstHere,
+      fromTicket: this.#fromTicket,
+      newest: () => this.#options.board.newest,
+    });
     this.#completed = start.next - 1n;
     this.#tell('running');
-    return this.#publishAll(live, start);
+    return this.#publishAll({ session, row, publisher, way }, start);
   }
 
   /** The node has another version than this stream was started with: it is to be started again. */
@@ -204,141 +188,6 @@ class StreamRelay {
     if (facts.version === active.version && facts.incarnation === incarnation) return false;
     moved();
     return true;
-  }
-
-  /** Where the next batch goes, by the node's record; the destination may know of more, and lead on from there. */
-  async #place(session: NodeSession, row: StreamRow): Promise<{ way: Way; firstHere: Ticket }> {
-    const { log, active } = this.#options;
-    const { connection } = session;
-    const { completed } = await readRecord(connection, { log, stream: row });
-    const next = this.#fromTicket ?? ticketOf(completed + 1n);
-    const ticket = await readTicket(connection, log, next);
-    const way = await this.#way(connection, ticket?.setVersion ?? active.version);
-    const before = await readTicket(connection, log, ticketOf(next - 1n));
-    const came = before === undefined || before.ticket < row.firstTicket ? undefined : before.setVersion;
-    const same =
-      came === undefined || samePlace((await this.#way(connection, came)).configuration, way.configuration);
-    return { way, firstHere: same ? row.firstTicket : next };
-  }
-
-  /** A version from before the stream was there has nothing to say of it. */
-  async #way(connection: PostgresConnection, version: number): Promise<Way> {
-    const known = this.#ways.get(version);
-    if (known !== undefined) return known;
-    const { active, stream, fill, versionAt } = this.#options;
-    const current = this.#current();
-    const set = version === active.version ? active : await versionAt(connection, version);
-    const configuration = reachable(fill(set.configuration.streams[stream] ?? current), current);
-    const way = {
-      configuration,
-      routes: this.#routes(configuration),
-      carries: (table: KnownTable) => carriesTable(configuration, table),
-    };
-    this.#ways.set(version, way);
-    return way;
-  }
-
-  #current(): StreamConfiguration {
-    const { active, stream, fill, log } = this.#options;
-    const current = active.configuration.streams[stream];
-    if (current === undefined) throw streamUnknown(log.set, stream);
-    return fill(current);
-  }
-
-  #routes(configuration: StreamConfiguration): Routes {
-    const { cluster, log, nodeId, nodeNumber, epoch, incarnation } = this.#options;
-    return createRoutes({ configuration, cluster, set: log.set, nodeId, nodeNumber, incarnation, epoch });
-  }
-
-  /** The order is the point: the destination shuts others out, then the epoch is looked at, then anything is sent. */
-  async #start(live: Live): Promise<StartPoint> {
-    const { log, epoch, stream, clock, stop, leave } = this.#options;
-    const { connection } = live.session;
-    let position = await live.publisher.start();
-    await checkEpoch(connection, { log, epoch });
-    let facts = await this.#facts(live, position);
-    for (
-      let read = 1;
-      facts.durable && isBehind(facts) && read < REREADS && !stop.aborted && !leave.aborted;
-      read += 1
-    ) {
-      await clock.sleep(100 * 2 ** read, stop);
-      position = await live.publisher.start();
-      facts = await this.#facts(live, position);
-    }
-    if (this.#fromTicket === undefined) {
-      const elsewhere = await this.#elsewhere(live, facts);
-      if (elsewhere !== undefined) facts = { ...facts, firstTicket: elsewhere };
-      const point = startPoint(facts);
-      const older = position !== undefined && position.incarnation < facts.incarnation;
-      return older ? this.#resume(live, point) : point;
-    }
-    const next = this.#furthest(facts);
-    const point = startFrom(this.#fromTicket, { set: log.set, stream, next });
-    if ((await readTicket(connection, log, ticketOf(point.next - 1n))) === undefined) {
-      throw batchMissing(log, point.next, 'asked for');
-    }
-    return point;
-  }
-
-  /**
-   * Brokers that hold no position, although something was published, may not be those that it was published to: where
-   * an upgrade has named others, the ones before say what is still to be sent. Undefined: these are the ones.
-   */
-  async #elsewhere(live: Live, { position, durable, record, firstTicket, incarnation }: StartFacts) {
-    const { active, log, versionAt, stream, fill, createPublisher } = this.#options;
-    const { connection } = live.session;
-    if (position !== undefined || !durable || record.completed < firstTicket) return undefined;
-    const newest = await readTicket(connection, log, record.completed);
-    for (let version = active.version - 1; version >= (newest?.setVersion ?? active.version); version -= 1) {
-      const said = (await versionAt(connection, version)).configuration.streams[stream];
-      const before = said === undefined ? undefined : fill(said);
-      if (before === undefined || !brokersMoved(before, live.way.configuration)) continue;
-      const publisher = await createPublisher(before);
-      const found = await positionAt(publisher);
-      if (found !== undefined && found.incarnation === incarnation) {
-        return ticketOf(found.complete ? found.ticket + 1n : found.ticket);
-      }
-    }
-    return undefined;
-  }
-
-  #furthest(facts: StartFacts): Ticket {
-    try {
-      return startPoint(facts).next;
-    } catch {
-      // Going back to a ticket is how a lost or wrong position is mended; the node knows how far it may be.
-      return ticketOf(facts.record.completed + 1n);
-    }
-  }
-
-  /** After a node was taken on again its tickets go on from a higher number, which stands for what went before. */
-  async #resume(live: Live, point: StartPoint): Promise<StartPoint> {
-    const { log, board } = this.#options;
-    const { connection } = live.session;
-    if (point.next > board.newest || point.from !== undefined) return point;
-    if ((await readTicket(connection, log, ticketOf(point.next - 1n))) !== undefined) return point;
-    const oldest = await oldestTicketFrom(connection, log, point.next);
-    return oldest === undefined ? point : { ...point, next: ticketOf(oldest.ticket + 1n) };
-  }
-
-  async #facts(live: Live, position: StreamPosition | undefined): Promise<StartFacts> {
-    const { log, stream } = this.#options;
-    const { connection, facts } = live.session;
-    const record = await readRecord(connection, { log, stream: live.row });
-    const ticket =
-      position === undefined ? undefined : await readTicket(connection, log, ticketOf(position.ticket));
-    return {
-      set: log.set,
-      stream,
-      incarnation: facts.incarnation,
-      position,
-      durable: live.way.configuration.kind === 'kafka',
-      record,
-      ticket,
-      ticketHash: ticket === undefined ? undefined : sha256Hex(ticket.snapshot),
-      firstTicket: live.firstHere,
-    };
   }
 
   async #publishAll(live: Live, start: StartPoint): Promise<StreamOutcome | 'again'> {
@@ -355,7 +204,7 @@ class StreamRelay {
         moved();
         return { kind: 'stopped' };
       }
-      const way = await this.#way(connection, ticket.setVersion);
+      const way = await this.#ways.of(connection, ticket.setVersion);
       if (!samePlace(way.configuration, live.way.configuration)) {
         await this.#write(live, previous.ticket, 'complete');
         this.#fromTicket = this.#options.fromTicket === undefined ? undefined : next;
@@ -498,14 +347,6 @@ class StreamRelay {
       messages: this.#messages,
       bytes: this.#bytes,
     });
-  }
-}
-
-async function positionAt(publisher: Publisher): Promise<StreamPosition | undefined> {
-  try {
-    return await publisher.start();
-  } finally {
-    await publisher.stop();
   }
 }
 

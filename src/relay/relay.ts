@@ -10,89 +10,26 @@
  *
  * Maintained invariant: whatever is published, and every position, is written under the epoch that this relay took.
  */
-import type { Coordinator, Lease } from '../coordinator/coordinator.js';
-import { FencedError, RefusedError, ShovelError } from '../errors.js';
-import { clusterPaths } from '../model/change-paths.js';
-import type { DatabaseConfiguration, StreamConfiguration } from '../model/set-configuration.js';
+import type { Lease } from '../coordinator/coordinator.js';
+import { FencedError, ShovelError } from '../errors.js';
 import { type Ticket, ticketOf } from '../model/ticket.js';
-import type { PostgresConnection } from '../postgres/connect.js';
 import { createBackoff } from '../runtime/backoff.js';
-import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
-import type { Publisher } from '../streams/publisher.js';
 import { CaptureDrift } from './capture-drift.js';
 import { DatabaseWatch } from './database-watch.js';
 import { followNode, GONE_AFTER_TRIES, nodeOf } from './follow-node.js';
-import { hasOwner, takeOver } from './head.js';
-import type { ChunkLimits } from './log-rows.js';
+import { takeOver } from './head.js';
 import { NodeKeeper } from './node-keeper.js';
-import { isGone, type NodeSession, openNodeSession } from './node-session.js';
-import type { PaceOptions } from './pace.js';
+import { isGone } from './node-session.js';
+import { RelayLease } from './relay-lease.js';
+import { RelayNode } from './relay-node.js';
+import { GIVE_UP_MS, type RelayOptions, type RelaySummary } from './relay-options.js';
 import { type LogNames, logNames, type RelaySet } from './relay-set.js';
 import { relayStream, type StreamOutcome } from './relay-stream.js';
-import type { SetFeed } from './set-feed.js';
 import { SetVersions } from './set-versions.js';
-import type { LeaseShare } from './share-leases.js';
 import type { StreamStats } from './stream-state.js';
 import { TicketBoard } from './ticket-board.js';
-import { TRIM_LIMITS, type TrimLimits } from './trim.js';
-
-export interface RelayTuning {
-  readonly pace?: PaceOptions;
-  readonly trim?: TrimLimits;
-  /** Default 1 s. */
-  readonly trimEveryMs?: number;
-  /** Default 1 min. */
-  readonly limitsEveryMs?: number;
-  readonly chunks?: ChunkLimits;
-  /** How long the batch in hand may go on after a stop; default 3 s. */
-  readonly graceMs?: number;
-  /** `once`: how long a lease is waited for, and errors are tried again; default 30 s. */
-  readonly giveUpMs?: number;
-}
-
-export interface RelayOptions {
-  readonly cluster: string;
-  /** As decided when the relay is made. */
-  readonly set: RelaySet;
-  readonly database: string;
-  /** What is decided later; none: the relay learns of a new version from the node's tickets. */
-  readonly feed?: SetFeed;
-  /** Started. */
-  readonly coordinator: Coordinator;
-  /** A new connection to the node each time; undefined where no version is known that has its address. */
-  readonly openNode: (configuration: DatabaseConfiguration | undefined) => Promise<PostgresConnection>;
-  /** A new publisher of the stream each time, not started. `fill` was called before. */
-  readonly createPublisher: (stream: string, configuration: StreamConfiguration) => Promise<Publisher>;
-  /** Fills in the variables of a stream's texts; default: they hold none. */
-  readonly fill?: (stream: string, configuration: StreamConfiguration) => StreamConfiguration;
-  /** Who of several relays has which sets; none: whoever comes first keeps them. */
-  readonly share?: LeaseShare;
-  /** Shared by all relays of the database at that address; none: one of its own, which hears no bell. */
-  readonly watch?: (configuration: DatabaseConfiguration | undefined) => DatabaseWatch;
-  /** Publish what has committed by now, then end. */
-  readonly once: boolean;
-  /** Publish again from this ticket on. */
-  readonly fromTicket?: bigint;
-  /** Shown to people, e.g. `host:pid`. */
-  readonly owner: string;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  /** Ends the relay within 10 s, at the end of a batch where that comes soon enough. */
-  readonly signal: AbortSignal;
-  readonly stats?: (stats: StreamStats) => void;
-  readonly tuning?: RelayTuning;
-}
-
-export interface RelaySummary {
-  readonly set: string;
-  readonly database: string;
-  /** `dropped`: the node no longer holds the set. */
-  readonly ended: 'stopped' | 'published' | 'dropped';
-  readonly streams: readonly StreamStats[];
-  /** Why streams failed; with `once` its exit code is the command's. */
-  readonly error: ShovelError | undefined;
-}
+import { TRIM_LIMITS } from './trim.js';
 
 /**
  * Resolves when the relay has ended and nothing of it runs any more.
@@ -103,9 +40,8 @@ export async function runRelay(options: RelayOptions): Promise<RelaySummary> {
 }
 
 const GRACE_MS = 3000;
-const GIVE_UP_MS = 30_000;
-/** Between two tries to get a lease that another relay holds. */
-const LEASE_EVERY_MS = 500;
+/** Between two looks for a set that has not reached its database yet. */
+const NOT_YET_MS = 500;
 
 /** `changed`: another version is active, or the node is reached another way; `yielded`: another relay asked for it. */
 type TermOutcome = 'stopped' | 'lost' | 'changed' | 'yielded' | 'published' | 'dropped';
@@ -113,9 +49,11 @@ type TermOutcome = 'stopped' | 'lost' | 'changed' | 'yielded' | 'published' | 'd
 class Relay {
   readonly #options: RelayOptions;
   readonly #log: LogNames;
+  readonly #node: RelayNode;
   readonly #logger: Logger;
   readonly #versions: SetVersions;
   readonly #drift: CaptureDrift;
+  readonly #lease: RelayLease;
   readonly #stats = new Map<string, StreamStats>();
   #failure: ShovelError | undefined;
   #fromTicket: Ticket | undefined;
@@ -124,8 +62,10 @@ class Relay {
     this.#options = options;
     this.#log = logNames(options.cluster, options.set.name);
     this.#logger = options.logger.child({ set: options.set.name, database: options.database });
+    this.#node = new RelayNode(options, this.#log);
     this.#fromTicket = options.fromTicket === undefined ? undefined : ticketOf(options.fromTicket);
     this.#drift = new CaptureDrift({ log: this.#log, clock: options.clock, logger: this.#logger });
+    this.#lease = new RelayLease({ ...options, logger: this.#logger, isOut: () => this.#node.isOut() });
     this.#versions = new SetVersions({
       cluster: options.cluster,
       log: this.#log,
@@ -138,7 +78,7 @@ class Relay {
   async run(): Promise<RelaySummary> {
     const { signal } = this.#options;
     while (!signal.aborted) {
-      const lease = await this.#lease();
+      const lease = await this.#lease.wait();
       if (lease === undefined) return this.#summary(signal.aborted ? 'stopped' : 'dropped');
       try {
         const outcome = await this.#own(lease);
@@ -147,7 +87,7 @@ class Relay {
           this.#logger.warn({}, 'the lease is lost: standing by until it can be had again');
         }
       } catch (error) {
-        if (!(error instanceof FencedError) || !(await this.#isFree())) throw error;
+        if (!(error instanceof FencedError) || !(await this.#node.isFree())) throw error;
         this.#logger.info({}, 'the node was upgraded: taking the set over again');
       } finally {
         await lease.release();
@@ -156,30 +96,11 @@ class Relay {
     return this.#summary('stopped');
   }
 
-  /**
-   * Whether an epoch ended without another relay: by `cluster upgrade`, where this release may still be new enough.
-   * @throws RefusedError `schema_newer` where it is not
-   */
-  async #isFree(): Promise<boolean> {
-    try {
-      const session = await this.#openSession();
-      if (session === undefined) return false;
-      try {
-        return !(await hasOwner(session.connection, this.#log));
-      } finally {
-        await session.connection.end();
-      }
-    } catch (error) {
-      if (error instanceof ShovelError && error.retryable) return false;
-      throw error;
-    }
-  }
-
   /** From having the lease until it is given back. */
   async #own(lease: Lease): Promise<Exclude<TermOutcome, 'changed'>> {
     const { share, signal } = this.#options;
     const yielding = new AbortController();
-    const given = share?.held(this.#leasePath(), () => yielding.abort());
+    const given = share?.held(this.#lease.path, () => yielding.abort());
     try {
       for (;;) {
         const outcome = await this.#term(lease, yielding.signal);
@@ -190,65 +111,6 @@ class Relay {
     } finally {
       given?.();
     }
-  }
-
-  #leasePath(): string {
-    const { cluster, set, database } = this.#options;
-    return clusterPaths(cluster).relay(set.name, database);
-  }
-
-  /** Waits until nobody else holds it; undefined when told to stop. */
-  async #lease(): Promise<Lease | undefined> {
-    const { coordinator, owner, clock, signal, once, tuning, share } = this.#options;
-    const path = this.#leasePath();
-    const backoff = createBackoff({ maxMs: 5000 });
-    const deadlineMs = clock.now() + (tuning?.giveUpMs ?? GIVE_UP_MS);
-    let waiting = false;
-    while (!signal.aborted) {
-      const late = once && clock.now() >= deadlineMs;
-      try {
-        if (this.#isOut()) return undefined;
-        const lease = share?.mayTry(path) === false ? undefined : await coordinator.tryLease(path, owner);
-        if (lease !== undefined) return lease;
-        if (late) throw await this.#running(path);
-        if (!waiting) this.#logger.info({}, 'another relay has this set: standing by');
-        waiting = true;
-        await clock.sleep(LEASE_EVERY_MS, signal);
-      } catch (error) {
-        const lost = error instanceof ShovelError && error.code === 'coordinator_path_missing';
-        if (!(error instanceof ShovelError && (error.retryable || lost)) || late) throw error;
-        const pause = backoff.next();
-        this.#logger[lost ? 'error' : pause.level](
-          { error, pause_ms: pause.ms },
-          lost
-            ? 'the coordinator has lost this cluster: pausing until it is restored (shovel cluster recover --from-nodes); capture goes on'
-            : 'the coordinator does not answer, trying again',
-        );
-        await clock.sleep(pause.ms, signal);
-      }
-    }
-    return undefined;
-  }
-
-  async #running(path: string): Promise<RefusedError> {
-    const holder = await this.#options.coordinator.leaseHolder(path);
-    const { set, database } = this.#options;
-    return new RefusedError(
-      'relay_running',
-      `Set ${set.name}, database ${database}: another relay (${holder?.owner ?? 'unknown'}) is publishing it.`,
-      { hint: 'Stop it first, or leave the work to it.' },
-    );
-  }
-
-  /** The newest version that is decided has this node no more. */
-  #isOut(): boolean {
-    const { feed } = this.#options;
-    return feed !== undefined && nodeOf(feed.decided, this.#node().nodeId) === undefined;
-  }
-
-  /** A node without the set has lost it only where nothing says that it is to have it. */
-  #mayBeGone(): boolean {
-    return this.#options.once || this.#options.feed === undefined || this.#isOut();
   }
 
   /** From taking the set over until it is lost, ended, begun anew, or told to stop. */
@@ -277,9 +139,9 @@ class Relay {
       followNode({
         ...start,
         feed,
-        nodeId: this.#node().nodeId,
+        nodeId: this.#node.own.nodeId,
         database: this.#options.database,
-        versionOfNode: () => this.#versionOfNode(),
+        versionOfNode: () => this.#node.version(),
         clock,
         stop,
         turn,
@@ -304,52 +166,41 @@ class Relay {
     return yielding.aborted ? 'yielded' : 'stopped';
   }
 
-  /** Undefined where the node can't be asked. */
-  async #versionOfNode(): Promise<number | 'gone' | undefined> {
-    try {
-      const session = await this.#openSession();
-      if (session === undefined) return 'gone';
-      await session.connection.end();
-      return session.facts.version;
-    } catch {
-      return undefined;
-    }
-  }
-
   /** Undefined: told to stop first. */
   async #epoch(stop: AbortSignal): Promise<Start | 'gone' | undefined> {
     const { clock, once, owner, tuning } = this.#options;
     const backoff = createBackoff({ maxMs: 10_000 });
     const deadlineMs = clock.now() + (tuning?.giveUpMs ?? GIVE_UP_MS);
     for (let tries = 1; !stop.aborted; tries += 1) {
-      const dsn = this.#database()?.dsn;
+      const dsn = this.#node.database?.dsn;
       try {
-        const session = await this.#openSession();
+        const session = await this.#node.open();
         if (session === undefined) {
-          if (this.#mayBeGone()) return 'gone';
-          // Decided, and not yet there: the news of a set that is created comes before its databases have switched.
-          await this.#pause(Math.min(backoff.next().ms, LEASE_EVERY_MS), stop);
+          if (this.#node.mayBeGone()) return 'gone';
+          // The news of a set that is created comes before its databases have switched.
+          if (tries === 1) this.#logger.info({}, 'the set is decided and not in the database yet: waiting');
+          await this.#pause(Math.min(backoff.next().ms, NOT_YET_MS), stop);
           continue;
         }
         const { connection, facts } = session;
         try {
           const active = await this.#versions.active(connection, facts.version);
           // The node has the version that takes it out of the set; what is left of it goes now.
-          if (nodeOf(active, this.#node().nodeId) === undefined) return 'gone';
+          if (nodeOf(active, this.#node.own.nodeId) === undefined) return 'gone';
           const epoch = await takeOver(connection, { log: this.#log, owner });
           return { epoch, active, incarnation: facts.incarnation, dsn };
         } finally {
           await connection.end();
         }
       } catch (error) {
-        if (this.#mayBeGone() && (await isGone(error, () => this.#openSession()))) return 'gone';
+        if (this.#node.mayBeGone() && (await isGone(error, this.#node.open))) return 'gone';
         if (!(error instanceof ShovelError)) throw error;
         if (!error.retryable) {
-          if (this.#isOut()) return 'gone';
+          if (this.#node.isOut()) return 'gone';
           throw error;
         }
         if (once && clock.now() >= deadlineMs) throw error;
-        if (this.#isOut() && tries >= GONE_AFTER_TRIES) return 'gone';
+        if (this.#node.isOut() && tries >= GONE_AFTER_TRIES) return 'gone';
         const pause = backoff.next();
         this.#logger[pause.level]({ error, pause_ms: pause.ms }, 'the node does not answer, trying again');
         await this.#pause(pause.ms, stop);
@@ -383,7 +234,7 @@ class Relay {
       log: this.#log,
       epoch: term.epoch,
       board,
-      openSession: () => this.#openSession(),
+      openSession: this.#node.open,
       pace: tuning?.pace ?? {},
       trimLimits: tuning?.trim ?? TRIM_LIMITS,
       trimEveryMs: tuning?.trimEveryMs ?? 1000,
@@ -420,28 +271,16 @@ class Relay {
       const trimmed = once && !term.stop.aborted ? await keeper.trimNow(giveUpMs) : undefined;
       const outcomes = [kept, ...ended, ...(trimmed === undefined ? [] : [trimmed])];
       if (kept.kind === 'failed') {
-        const version = await this.#versionOfNode();
+        const version = await this.#node.version();
         // Something was taken away while it was in use.
         if (version !== undefined && version !== term.active.version) return 'changed';
       }
       const fenced = outcomes.some((outcome) => outcome.kind === 'fenced');
-      const lost = fenced ? !(await this.#owns(term.lease)) : term.lease.lost.aborted;
+      const lost = fenced ? !(await this.#lease.owns(term.lease)) : term.lease.lost.aborted;
       return this.#verdict(outcomes, { once, lost: !signal.aborted && lost, over });
     } finally {
       term.ending.abort();
       await keeper.close();
-    }
-  }
-
-  /** Whether the lease is ours still: a process that was suspended may not have noticed yet that it isn't. */
-  async #owns(lease: Lease): Promise<boolean> {
-    if (lease.lost.aborted) return false;
-    try {
-      const holder = await this.#options.coordinator.leaseHolder(this.#leasePath());
-      return holder?.epoch === lease.epoch && !lease.lost.aborted;
-    } catch (error) {
-      if (error instanceof ShovelError && error.retryable) return false;
-      throw error;
     }
   }
 
@@ -471,7 +310,7 @@ class Relay {
   ): readonly Promise<StreamOutcome>[] {
     const { database, cluster, clock, once, tuning, createPublisher, fill } = this.#options;
     const { active, incarnation } = term;
-    const node = nodeOf(active, this.#node().nodeId) ?? this.#node();
+    const node = nodeOf(active, this.#node.own.nodeId) ?? this.#node.own;
     // Only once: a term that comes after goes on where this one was.
     const fromTicket = this.#fromTicket;
     this.#fromTicket = undefined;
@@ -494,7 +333,7 @@ class Relay {
         epoch: term.epoch,
         board: term.board,
         drift: this.#drift,
-        openSession: () => this.#openSession(),
+        openSession: this.#node.open,
         createPublisher: (configuration) => createPublisher(stream, configuration),
         fromTicket,
         giveUpMs: once ? (tuning?.giveUpMs ?? GIVE_UP_MS) : undefined,
@@ -509,33 +348,6 @@ class Relay {
         },
       }),
     );
-  }
-
-  #openSession(): Promise<NodeSession | undefined> {
-    const { openNode, database } = this.#options;
-    return openNodeSession({
-      openNode: () => openNode(this.#database()),
-      database,
-      log: this.#log,
-      nodeId: this.#node().nodeId,
-    });
-  }
-
-  /** How the node is reached by the newest version that is known. */
-  #database(): DatabaseConfiguration | undefined {
-    const { feed, set, database } = this.#options;
-    return feed?.decided?.configuration.databases[database] ?? set.configuration.databases[database];
-  }
-
-  #node() {
-    const { set, database } = this.#options;
-    const node = set.nodes.find((one) => one.database === database);
-    if (node === undefined) {
-      throw new RefusedError('database_not_in_set', `Set ${set.name} has no database ${database}.`, {
-        hint: `Its databases are ${set.nodes.map((one) => one.database).join(', ')}.`,
-      });
-    }
-    return node;
   }
 
   #summary(ended: RelaySummary['ended']): RelaySummary {

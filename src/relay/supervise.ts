@@ -9,7 +9,8 @@ import { createBackoff } from '../runtime/backoff.js';
 import type { Clock } from '../runtime/clock.js';
 import type { Logger } from '../runtime/logger.js';
 import { unexpected } from './node-keeper.js';
-import { type RelayOptions, type RelaySummary, runRelay } from './relay.js';
+import { runRelay } from './relay.js';
+import type { RelayOptions, RelaySummary } from './relay-options.js';
 import type { RelaySet } from './relay-set.js';
 import { SetFeed } from './set-feed.js';
 

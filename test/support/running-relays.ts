@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type RunRelaysOptions, runRelays } from '../../src/app/run-relays.js';
 import type { AppSettings } from '../../src/app/settings.js';
 import { parseCoordinatorAddress } from '../../src/coordinator/coordinator-url.js';
-import type { RelaySummary } from '../../src/relay/relay.js';
+import type { RelaySummary } from '../../src/relay/relay-options.js';
 import type { StreamStats } from '../../src/relay/stream-state.js';
 import { type Logger, silentLogger } from '../../src/runtime/logger.js';
 import { testZkHosts } from './services.js';

@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from 'commander';
 import { UsageError } from '../../errors.js';
 import { isName, NAME_RULE } from '../../model/names.js';
-import type { RelaySummary } from '../../relay/relay.js';
+import type { RelaySummary } from '../../relay/relay-options.js';
 import type { StreamStats } from '../../relay/stream-state.js';
 import { appSettings } from '../app-settings.js';
 import type { Answer } from '../output.js';

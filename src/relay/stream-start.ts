@@ -1,0 +1,138 @@
+/** Where a stream goes on: what its destination holds, beside what the node has on record. */
+import type { StreamConfiguration } from '../model/set-configuration.js';
+import { type Ticket, ticketOf } from '../model/ticket.js';
+import type { PostgresConnection } from '../postgres/connect.js';
+import type { Clock } from '../runtime/clock.js';
+import { sha256Hex } from '../runtime/hash.js';
+import type { Publisher, StreamPosition } from '../streams/publisher.js';
+import { checkEpoch } from './head.js';
+import { readRecord, type StreamRow } from './node-record.js';
+import type { LogNames, RelaySet } from './relay-set.js';
+import { isBehind, type StartFacts, type StartPoint, startFrom, startPoint } from './start-position.js';
+import { brokersMoved } from './stream-place.js';
+import { batchMissing, oldestTicketFrom, readTicket } from './tickets.js';
+
+/** How often a position that is behind the node's record is read again before it is believed. */
+const REREADS = 5;
+
+export interface StreamStart {
+  readonly log: LogNames;
+  readonly stream: string;
+  readonly connection: PostgresConnection;
+  readonly row: StreamRow;
+  readonly incarnation: number;
+  readonly epoch: bigint;
+  /** The version that the node has. */
+  readonly active: RelaySet;
+  /** Of the ticket that it starts with. */
+  readonly configuration: StreamConfiguration;
+  readonly publisher: Publisher;
+  /** The first ticket that is known to have gone, or to go, where this publisher sends. */
+  readonly firstHere: Ticket;
+  /** Begin at this ticket, whatever the destination's position is. */
+  readonly fromTicket: Ticket | undefined;
+  /** The newest ticket that is drawn. */
+  readonly newest: () => Ticket;
+  readonly versionAt: (connection: PostgresConnection, version: number) => Promise<RelaySet>;
+  readonly fill: (configuration: StreamConfiguration) => StreamConfiguration;
+  readonly createPublisher: (configuration: StreamConfiguration) => Promise<Publisher>;
+  readonly clock: Clock;
+  /** Nothing is read again once it aborts. */
+  readonly stop: AbortSignal;
+}
+
+/**
+ * The order is the point: the destination shuts others out, then the epoch is looked at, then anything is sent.
+ *
+ * @throws FencedError `relay_fenced`, IntegrityError of start-position.ts and `batch_missing`
+ */
+export async function startStream(start: StreamStart): Promise<StartPoint> {
+  const { log, epoch, stream, connection, clock, stop, fromTicket, publisher } = start;
+  let position = await publisher.start();
+  await checkEpoch(connection, { log, epoch });
+  let facts = await factsOf(start, position);
+  for (let read = 1; facts.durable && isBehind(facts) && read < REREADS && !stop.aborted; read += 1) {
+    await clock.sleep(100 * 2 ** read, stop);
+    position = await publisher.start();
+    facts = await factsOf(start, position);
+  }
+  if (fromTicket === undefined) {
+    const elsewhere = await ticketElsewhere(start, facts);
+    if (elsewhere !== undefined) facts = { ...facts, firstTicket: elsewhere };
+    const point = startPoint(facts);
+    const older = position !== undefined && position.incarnation < facts.incarnation;
+    return older ? resume(start, point) : point;
+  }
+  const point = startFrom(fromTicket, { set: log.set, stream, next: furthest(facts) });
+  if ((await readTicket(connection, log, ticketOf(point.next - 1n))) === undefined) {
+    throw batchMissing(log, point.next, 'asked for');
+  }
+  return point;
+}
+
+async function factsOf(start: StreamStart, position: StreamPosition | undefined): Promise<StartFacts> {
+  const { log, stream, connection, row, incarnation, configuration, firstHere } = start;
+  const record = await readRecord(connection, { log, stream: row });
+  const ticket =
+    position === undefined ? undefined : await readTicket(connection, log, ticketOf(position.ticket));
+  return {
+    set: log.set,
+    stream,
+    incarnation,
+    position,
+    durable: configuration.kind === 'kafka',
+    record,
+    ticket,
+    ticketHash: ticket === undefined ? undefined : sha256Hex(ticket.snapshot),
+    firstTicket: firstHere,
+  };
+}
+
+/**
+ * Brokers that hold no position, although something was published, may not be those that it was published to: where an
+ * upgrade has named others, the ones before say what is still to be sent. Undefined: these are the ones.
+ */
+async function ticketElsewhere(
+  start: StreamStart,
+  { position, durable, record, firstTicket, incarnation }: StartFacts,
+): Promise<Ticket | undefined> {
+  const { active, log, versionAt, stream, fill, createPublisher, connection, configuration } = start;
+  if (position !== undefined || !durable || record.completed < firstTicket) return undefined;
+  const newest = await readTicket(connection, log, record.completed);
+  for (let version = active.version - 1; version >= (newest?.setVersion ?? active.version); version -= 1) {
+    const said = (await versionAt(connection, version)).configuration.streams[stream];
+    const before = said === undefined ? undefined : fill(said);
+    if (before === undefined || !brokersMoved(before, configuration)) continue;
+    const publisher = await createPublisher(before);
+    const found = await positionAt(publisher);
+    if (found !== undefined && found.incarnation === incarnation) {
+      return ticketOf(found.complete ? found.ticket + 1n : found.ticket);
+    }
+  }
+  return undefined;
+}
+
+function furthest(facts: StartFacts): Ticket {
+  try {
+    return startPoint(facts).next;
+  } catch {
+    // Going back to a ticket is how a lost or wrong position is mended; the node knows how far it may be.
+    return ticketOf(facts.record.completed + 1n);
+  }
+}
+
+/** After a node was taken on again its tickets go on from a higher number, which stands for what went before. */
+async function resume({ log, connection, newest }: StreamStart, point: StartPoint): Promise<StartPoint> {
+  if (point.next > newest() || point.from !== undefined) return point;
+  if ((await readTicket(connection, log, ticketOf(point.next - 1n))) !== undefined) return point;
+  const oldest = await oldestTicketFrom(connection, log, point.next);
+  return oldest === undefined ? point : { ...point, next: ticketOf(oldest.ticket + 1n) };
+}
+
+async function positionAt(publisher: Publisher): Promise<StreamPosition | undefined> {
+  try {
+    return await publisher.start();
+  } finally {
+    await publisher.stop();
+  }
+}
