@@ -32,6 +32,7 @@ export interface Column {
     readonly trusted: boolean;
     /** A domain, whose base type follows as another part. */
     readonly domain: boolean;
+    readonly enumeration: boolean;
     /** How the type stands in SQL, and the schema of its comparisons; null where it has no order of single values. */
     readonly sqlType: string;
     readonly operatorSchema: string | null;
@@ -109,7 +110,7 @@ export async function readColumns(
               'name', t.typname, 'builtin', t.oid < 16384 or t.typtype <> 'b' or t.typcategory = 'A', 'inRange', p.in_range, 'depth', p.depth,
               'json', case t.oid when 114 then 'json' when 3802 then 'jsonb' end, 'array', t.typcategory = 'A' and t.typelem <> 0 and t.typlen = -1,
               'cast', t.oid in (22, 30) or exists (select from pg_cast k where k.castsource = t.oid and k.casttarget = 114 and k.oid >= 16384),
-              'trusted', ${trusted('t.typowner', names.owner)}, 'domain', t.typtype = 'd',
+              'trusted', ${trusted('t.typowner', names.owner)}, 'domain', t.typtype = 'd', 'enumeration', t.typtype = 'e',
               'sqlType', format('%I.%I', n.nspname, t.typname), 'operatorSchema', case when t.typtype in ('b', 'e') then (
                 select quote_ident(s.nspname) from pg_operator o join pg_namespace s on s.oid = o.oprnamespace
                 where o.oprname = '=' and o.oprcanmerge and o.oprleft = o.oprright

@@ -267,7 +267,8 @@ function functionFindings(
   const { definition, rel } = one;
   const object = display(definition);
   const findings: CaptureFinding[] = [];
-  let outdated = table !== undefined && retyped(definition, table).length > 0;
+  let outdated =
+    table !== undefined && (retyped(definition, table).length > 0 || refiltered(definition, table));
   for (const operation of triggerOperations(definition)) {
     const name = functionName(definition.base, operation);
     const actual = one.bodies.get(name);
@@ -307,6 +308,11 @@ function retyped({ made }: CapturedTable, table: TableDescription): readonly str
   return Object.entries(columnTypes(table))
     .filter(([name, type]) => made?.types[name] !== undefined && made.types[name] !== type)
     .map(([name]) => name);
+}
+
+/** The filter's SQL would be another now: its column has another type, or another release made it. */
+function refiltered({ where }: CapturedTable, { captured }: TableDescription): boolean {
+  return where?.old !== captured.where?.old || where?.new !== captured.where?.new;
 }
 
 /** ` (new: a, b; gone: c; retyped: d)`; empty where casts, owners or partitions changed instead. */

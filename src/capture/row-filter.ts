@@ -9,7 +9,7 @@ import { type Where, whereColumns } from '../model/where.js';
 import { parseWhere } from '../model/where-parse.js';
 import { renderWhere, type WhereColumn } from '../model/where-render.js';
 import type { PostgresConnection } from '../postgres/connect.js';
-import { quoteLiteral } from '../postgres/sql-files.js';
+import { quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
 import type { Column } from './catalog.js';
 import type { CatalogIssue } from './table-description.js';
 
@@ -79,7 +79,7 @@ function comparableType(column: Column): Comparable | undefined {
   if (column.parts.some((part) => part.depth > 0 || part.cast)) return undefined;
   const base = column.parts.find((part) => !part.domain);
   if (!base || base.array || base.operatorSchema === null) return undefined;
-  return { type: base.sqlType, operatorSchema: base.operatorSchema };
+  return { type: base.sqlType, operatorSchema: base.operatorSchema, enumeration: base.enumeration };
 }
 
 function typeOf(types: ReadonlyMap<string, Comparable>, column: string): Comparable {
@@ -87,8 +87,10 @@ function typeOf(types: ReadonlyMap<string, Comparable>, column: string): Compara
 }
 
 /**
- * Over a log row `l`: true, false, or null where a column is gone from the row. Reading a member unescapes every string
- * of the row, and none may hold \\u0000, so another escape stands for it.
+ * Over a log row `l`: true, false, or null where a column is gone from the row. Values are read by the input functions of
+ * their types, as json_to_record does: a cast would run what the type's owner has made to cast text to it, with the
+ * relay's rights (0097). Reading a member unescapes every string of the row, and none may hold \\u0000, so another
+ * escape stands for it.
  */
 function passes(
   where: Where,
@@ -97,7 +99,11 @@ function passes(
   const row = `pg_catalog.replace(l.${side}, E'\\\\u0000', E'\\\\ue000')::pg_catalog.json`;
   const test = renderWhere(where, (column) => {
     const type = typeOf(types, column);
-    return { ...type, sql: `(${row} operator(pg_catalog.->>) ${quoteLiteral(column)})::${type.type}` };
+    const name = quoteIdentifier(column);
+    return {
+      ...type,
+      sql: `select r_.${name} from pg_catalog.json_to_record(${row}) as r_(${name} ${type.type})`,
+    };
   });
   const gone = [...types.keys()].map(
     (column) => `(${row} operator(pg_catalog.->) ${quoteLiteral(column)}) is null`,

@@ -19,6 +19,8 @@ export interface WhereColumn {
    * `search_path` can bend. Undefined: plain operators.
    */
   readonly operatorSchema?: string;
+  /** Compared by enum_eq and its like: beside an implicit cast to text the operators of enums are not unique. */
+  readonly enumeration?: boolean;
 }
 
 /** The filter as a boolean SQL expression in parentheses. `column` is called for every mention of a column. */
@@ -41,12 +43,25 @@ function comparison(
   column: WhereColumn,
   test: { readonly operator: WhereOperator; readonly constant: WhereConstant },
 ): string {
+  const constant = `${quoteLiteral(test.constant.text)}::${column.type}`;
+  if (column.enumeration === true) {
+    return `pg_catalog.${ENUM_FUNCTIONS[test.operator]}((${column.sql}), ${constant})`;
+  }
   const operator =
     column.operatorSchema === undefined
       ? test.operator
       : `operator(${column.operatorSchema}.${test.operator})`;
-  return `((${column.sql}) ${operator} ${quoteLiteral(test.constant.text)}::${column.type})`;
+  return `((${column.sql}) ${operator} ${constant})`;
 }
+
+const ENUM_FUNCTIONS: Readonly<Record<WhereOperator, string>> = {
+  '=': 'enum_eq',
+  '<>': 'enum_ne',
+  '<': 'enum_lt',
+  '<=': 'enum_le',
+  '>': 'enum_gt',
+  '>=': 'enum_ge',
+};
 
 /** `in` itself looks its operator up by `search_path`, hence a chain. */
 function membership(

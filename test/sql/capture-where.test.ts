@@ -64,6 +64,29 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     await node.close();
   });
 
+  it('runs no cast that the owner of a type has made, and is not troubled by one', async () => {
+    const node = await createCapturedNode({
+      server: url(),
+      setup: SETUP,
+      tables: ordersOf("state in ('open', 'done') and total > 99.50 and state >= 'open'"),
+    });
+    await onPublic(
+      node.connection,
+      `create function forge(text) returns state language plpgsql as $$ begin
+         perform pg_catalog.set_config('seen.cast', current_user, false); return 'new'; end $$;
+       create cast (text as state) with function forge(text) as implicit;
+       create function tell(state) returns text language plpgsql as $$ begin
+         perform pg_catalog.set_config('seen.cast', current_user, false); return 'new'; end $$;
+       create cast (state as text) with function tell(state) as implicit;
+       insert into orders (id, state, total) values (1, 'open', 100), (2, 'new', 100), (3, 'done', 99)`,
+    );
+    await node.connection.query(`select pg_catalog.set_config('seen.cast', '', false)`);
+    expect(await verdicts(node)).toEqual(['I - true', 'I - false', 'I - false']);
+    const [row] = await node.connection.query(`select pg_catalog.current_setting('seen.cast') as seen`);
+    expect(row?.seen).toBe('');
+    await node.close();
+  });
+
   it("refuses what can't be compared", async () => {
     const node = await createCapturedNode({
       server: url(),

@@ -189,6 +189,12 @@ describe('SQL', () => {
     );
   });
 
+  test('compares enums by functions, which no cast makes ambiguous', () => {
+    expect(renderWhere(parsed("a >= 'x'"), () => ({ sql: 'l.a', type: 'app.mood', enumeration: true }))).toBe(
+      "pg_catalog.enum_ge((l.a), 'x'::app.mood)",
+    );
+  });
+
   test('lets no constant out of its quotes', () => {
     fc.assert(
       fc.property(constant, (given) => {
