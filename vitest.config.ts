@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Project name → what it needs: see test/support/global-setup.ts. Order is the order of cost. */
+/** Order is the order of cost. All but the first need servers: test/support/global-setup.ts. */
 const projects = ['unit', 'sql', 'contract', 'integration', 'e2e', 'faults'];
 
 export default defineConfig({
@@ -11,7 +11,10 @@ export default defineConfig({
         include: [`test/${name}/**/*.test.ts`],
         testTimeout: 120_000,
         hookTimeout: 120_000,
-        ...(name === 'unit' ? {} : { globalSetup: ['test/support/global-setup.ts'] }),
+        globalSetup: [
+          'test/support/global-folder.ts',
+          ...(name === 'unit' ? [] : ['test/support/global-setup.ts']),
+        ],
       },
     })),
     maxWorkers: 2,

@@ -4,8 +4,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -20,6 +19,7 @@ import {
   startPublisherProcess,
 } from '../support/publisher-process.js';
 import { lastSeqOf, sampleBatch, samplePosition, valuesOf } from '../support/sample-batches.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 interface Harness {
   readonly recipe: PublisherRecipe;
@@ -35,7 +35,6 @@ interface Harness {
   /** Whether readers see that part then. */
   readonly partVisible: boolean;
   readonly shutsOut: 'first' | 'second';
-  clean(): Promise<void>;
 }
 
 const firstStep: Step = { ticket: 1, count: 5 };
@@ -55,12 +54,11 @@ async function kafkaHarness(): Promise<Harness> {
     afterPart: samplePosition(2n, { complete: false, part: 1, lastSeq: lastSeqOf(2n, 6) }),
     partVisible: true,
     shutsOut: 'first',
-    clean: async () => undefined,
   };
 }
 
 async function fileHarness(): Promise<Harness> {
-  const directory = await mkdtemp(join(tmpdir(), 'shovel-file-'));
+  const directory = temporaryFolder('file');
   const path = join(directory, 'trail.jsonl');
   return {
     recipe: { kind: 'file', options: { path, stream: randomUUID() } },
@@ -75,7 +73,6 @@ async function fileHarness(): Promise<Harness> {
     afterPart: samplePosition(1n, { lastSeq: lastSeqOf(1n, 5) }),
     partVisible: false,
     shutsOut: 'second',
-    clean: () => rm(directory, { recursive: true }),
   };
 }
 
@@ -99,7 +96,6 @@ describe.each([
   });
   afterEach(async () => {
     await Promise.all(opened.splice(0).map((publisher) => publisher.stop()));
-    await harness.clean();
   });
 
   test('finds no position where nothing was published', async () => {

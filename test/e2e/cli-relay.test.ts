@@ -1,12 +1,12 @@
 /** `shovel relay` as a process: to a file, to standard output, and what signals and mistakes do to it. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { buildCli, runCli, startCli } from '../support/cli.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 import { until } from '../support/until.js';
 
@@ -25,7 +25,7 @@ const start = (args: readonly string[]) => startCli(args, { env: ENV });
 beforeAll(async () => {
   await buildCli();
   database = await createTestDatabase();
-  folder = mkdtempSync(join(tmpdir(), 'shovel-relay-'));
+  folder = temporaryFolder('relay');
   connection = await openConnection({
     dsn: database.url,
     name: 'of the test',

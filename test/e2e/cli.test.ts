@@ -1,14 +1,14 @@
 /** The built command line against real services: what users type first, and what signals do to it. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConnection } from '../../src/postgres/connect.js';
 import { buildCli, type CliOptions, runCli, startCli } from '../support/cli.js';
 import { databaseFootprint } from '../support/footprint.js';
 import { createTestDatabase, testPgUrl, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 
 const CLUSTER = `e2e_${randomBytes(4).toString('hex')}`;
@@ -68,7 +68,7 @@ describe.each([
 
   it('a set comes and goes, and leaves nothing behind', async () => {
     const before = await databaseFootprint(database.url, SCHEMA);
-    const file = join(mkdtempSync(join(tmpdir(), 'shovel-cli-')), 'set.yaml');
+    const file = join(temporaryFolder('cli'), 'set.yaml');
     writeFileSync(file, setFile());
 
     expect(await shovel('cluster', 'init')).toMatchObject({ code: 0, stderr: '' });
@@ -197,7 +197,7 @@ it('a coordinator that was lost is filled again from the databases', async () =>
 
 describe('options', () => {
   it('come from .env, below the environment, below the command line', async () => {
-    const cwd = mkdtempSync(join(tmpdir(), 'shovel-cli-'));
+    const cwd = temporaryFolder('cli');
     writeFileSync(join(cwd, '.env'), 'SHOVEL_CLUSTER=From_file\nSHOVEL_LOG_LEVEL=loud\n');
     const fromFile = await runCli(['set', 'list'], { cwd });
     expect(fromFile).toMatchObject({ code: 2 });
@@ -223,7 +223,7 @@ describe('options', () => {
   });
 
   it('let libpq variables of .env reach the driver', async () => {
-    const cwd = mkdtempSync(join(tmpdir(), 'shovel-cli-'));
+    const cwd = temporaryFolder('cli');
     const { hostname, port, username } = new URL(testPgUrl());
     writeFileSync(join(cwd, '.env'), `PGUSER=${username}\nPGPASSWORD=x\n`);
     const url = `postgres://${hostname}:${port}/${coordination.name}`;

@@ -3,8 +3,7 @@
  * of their own. An application writes and relays publish all the time.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
@@ -12,6 +11,7 @@ import { nodeNames } from '../../src/postgres/sql-files.js';
 import { buildCli, type CliResult, type RunningCli } from '../support/cli.js';
 import { makeRelease, type OtherRelease } from '../support/release.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 import { until } from '../support/until.js';
 
@@ -50,7 +50,7 @@ beforeAll(async () => {
   for (const connection of Object.values(connections)) {
     await connection.script('create table public.accounts (id int primary key, owner text)');
   }
-  folder = mkdtempSync(join(tmpdir(), 'shovel-upgrade-'));
+  folder = temporaryFolder('upgrade');
   env = {
     SHOVEL_CLUSTER: CLUSTER,
     SHOVEL_ZOOKEEPER_HOSTS: `${testZkHosts()}/test/${randomUUID()}`,
@@ -61,7 +61,6 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const connection of Object.values(connections ?? {})) await connection.end();
   for (const database of Object.values(databases ?? {})) await database.drop();
-  for (const release of Object.values(releases ?? {})) release.remove();
 });
 
 function setFile({ owner = true, name = 'ledger' } = {}): string {
@@ -299,7 +298,6 @@ describe('a fleet of two releases', () => {
     relay.child.kill('SIGTERM');
     ok(await relay.done);
     ok(await fourth.run(['set', 'drop', 'ledger'], { env }));
-    fourth.remove();
   });
 });
 
@@ -333,7 +331,6 @@ describe('a relay that is new enough for what its nodes come to ask for', () => 
     ok(await relay.done);
     ok(await later.run(['set', 'drop', 'own'], { env: own }));
     ok(await later.run(['cluster', 'destroy'], { env: own }));
-    for (const release of [relayed, later]) release.remove();
   });
 });
 
@@ -370,6 +367,5 @@ describe('a database that no set is in', () => {
     ]);
     ok(await first.run(['set', 'drop', 'first'], { env: own }));
     ok(await first.run(['cluster', 'destroy'], { env: own }));
-    oldest.remove();
   });
 });

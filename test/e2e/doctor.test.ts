@@ -1,12 +1,11 @@
 /** `shovel doctor` as people and cron run it, and what relays tell it about rows that were not captured as they should. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { buildCli, runCli } from '../support/cli.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 
 const CLUSTER = `e2e_${randomBytes(4).toString('hex')}`;
@@ -28,7 +27,7 @@ ${limits}`;
 beforeAll(async () => {
   await buildCli();
   database = await createTestDatabase();
-  path = join(mkdtempSync(join(tmpdir(), 'shovel-doctor-')), 'ledger.jsonl');
+  path = join(temporaryFolder('doctor'), 'ledger.jsonl');
   connection = await openConnection({
     dsn: database.url,
     name: 'of the test',

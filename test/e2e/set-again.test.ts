@@ -3,8 +3,7 @@
  * batches: the new one streams at once, and by node, incarnation and identity nothing of one can be taken for the other.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
@@ -12,6 +11,7 @@ import { buildCli, runCli } from '../support/cli.js';
 import { kafkaBrokers, type ReadMessage, readTopic, withTestAdmin } from '../support/kafka.js';
 import { Reader } from '../support/reader.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 
 const SET = `again_${randomBytes(4).toString('hex')}`;
@@ -32,7 +32,7 @@ async function shovel(...args: readonly string[]) {
 beforeAll(async () => {
   await buildCli();
   database = await createTestDatabase();
-  path = join(mkdtempSync(join(tmpdir(), 'shovel-again-')), 'trail.jsonl');
+  path = join(temporaryFolder('again'), 'trail.jsonl');
   connection = await openConnection({ dsn: database.url, name: 'of the test', applicationName: 'app' });
   await connection.script('create table public.accounts (id int primary key, owner text)');
   await shovel('cluster', 'init');

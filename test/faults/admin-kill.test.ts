@@ -3,13 +3,13 @@
  * waits until the dead one's lease has run out, settles what was left, and does its own work.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { buildCli, runCli } from '../support/cli.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 
 const CLUSTER = `kill_${randomBytes(4).toString('hex')}`;
@@ -32,7 +32,7 @@ beforeAll(async () => {
       'create table public.accounts (id int primary key); create table public.orders (id int primary key)',
     );
   }
-  file = join(mkdtempSync(join(tmpdir(), 'shovel-kill-')), 'set.yaml');
+  file = join(temporaryFolder('kill'), 'set.yaml');
 });
 afterAll(async () => {
   await Promise.all((connections ?? []).map((connection) => connection.end()));

@@ -3,13 +3,13 @@
  * go at once. One wins; the other is told by exit code 21 and by words which version the winner made.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { buildCli, type CliResult, runCli, startCli } from '../support/cli.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 import { until } from '../support/until.js';
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
   for (const connection of connections) {
     for (const table of TABLES) await connection.script(`create table public.${table} (id int primary key)`);
   }
-  folder = mkdtempSync(join(tmpdir(), 'shovel-race-'));
+  folder = temporaryFolder('race');
   const [main, eu] = databases;
   for (const [index] of TABLES.entries()) {
     const tables = TABLES.filter((_, at) => at === 0 || at === index);

@@ -4,8 +4,7 @@
  * refuse with exit codes of their own, doctor says what happened, and the databases restore it all.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import zookeeper from 'node-zookeeper-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -16,6 +15,7 @@ import { openConnection, type PostgresConnection } from '../../src/postgres/conn
 import { silentLogger } from '../../src/runtime/logger.js';
 import { buildCli, type CliResult, type RunningCli, runCli, startCli } from '../support/cli.js';
 import { createTestDatabase, testZkHosts } from '../support/services.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 import { until } from '../support/until.js';
 
@@ -34,7 +34,7 @@ class World {
   readonly cluster = `d${randomBytes(4).toString('hex')}`;
   readonly root = `/shovel/${this.cluster}`;
   readonly hosts: string;
-  readonly path = join(mkdtempSync(join(tmpdir(), 'shovel-damage-')), 'ledger.jsonl');
+  readonly path = join(temporaryFolder('damage'), 'ledger.jsonl');
   coordinator!: Coordinator;
   database!: TestDatabase;
   connection!: PostgresConnection;
@@ -291,7 +291,7 @@ describe('a server whose data directory was', () => {
   it('put back to yesterday’s', async () => {
     const world = new World(zk.address);
     const data = join(zk.directory, 'member-1', 'data');
-    const backup = mkdtempSync(join(tmpdir(), 'shovel-zk-'));
+    const backup = temporaryFolder('zk');
     try {
       await world.open(async () => {
         await zk.server.kill();

@@ -1,8 +1,7 @@
 /** Exactly once in the file, whatever moment the publisher's process is killed at. */
 
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -13,11 +12,12 @@ import {
   partsOf,
   startPublisherProcess,
 } from '../support/publisher-process.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const KILLS = 20;
 
 test(`killed ${KILLS} times at random points: nothing lost, nothing twice, order kept`, async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'shovel-file-'));
+  const directory = temporaryFolder('file');
   const path = join(directory, 'trail.jsonl');
   const recipe: PublisherRecipe = { kind: 'file', options: { path, stream: randomUUID() } };
   let last = 0;
@@ -39,5 +39,4 @@ test(`killed ${KILLS} times at random points: nothing lost, nothing twice, order
     .flatMap((step) => partsOf(step, path).flat())
     .map(({ value }) => `${value}\n`);
   expect(await readFile(path, 'utf8')).toBe(expected.join(''));
-  await rm(directory, { recursive: true });
 });

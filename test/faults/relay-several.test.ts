@@ -3,8 +3,7 @@
  * as a zombie neither publishes twice nor moves a position, and losing the coordinator only pauses them.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
@@ -14,6 +13,7 @@ import { readTopic } from '../support/kafka.js';
 import { Reader } from '../support/reader.js';
 import { createTestDatabase, testKafkaBrokers, testZkHosts } from '../support/services.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 import type { TestDatabase } from '../support/test-database.js';
 import { until } from '../support/until.js';
 
@@ -36,7 +36,7 @@ const shovel = (args: readonly string[], input = '') => runCli(args, { env: ENV,
 beforeAll(async () => {
   await buildCli();
   database = await createTestDatabase();
-  folder = mkdtempSync(join(tmpdir(), 'shovel-several-'));
+  folder = temporaryFolder('several');
   connection = await openConnection({ dsn: database.url, name: 'of the test', applicationName: 'app' });
   await connection.script('create table public.item (id int primary key)');
   expect(await shovel(['cluster', 'init'])).toMatchObject({ code: 0 });

@@ -7,7 +7,6 @@ import {
   appendFile,
   chmod,
   mkdir,
-  mkdtemp,
   readdir,
   readFile,
   rename,
@@ -16,7 +15,6 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -25,6 +23,7 @@ import { createFilePublisher, type FilePublisherOptions } from '../../src/stream
 import type { Publisher } from '../../src/streams/publisher.js';
 import { startPublisherProcess } from '../support/publisher-process.js';
 import { sampleBatch, samplePosition } from '../support/sample-batches.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 /** Of util-linux: sets a limit of a process, at its start or while it runs. */
 const LIMITER = 'prlimit';
@@ -41,12 +40,11 @@ function open(extra: Partial<FilePublisherOptions> = {}): Publisher {
 }
 
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'shovel-file-'));
+  directory = temporaryFolder('file');
   path = join(directory, 'trail.jsonl');
 });
 afterEach(async () => {
   await Promise.all(opened.splice(0).map((publisher) => publisher.stop()));
-  await rm(directory, { recursive: true });
 });
 
 function batch(ticket: number, count = 3): ReturnType<typeof sampleBatch> {

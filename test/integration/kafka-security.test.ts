@@ -1,8 +1,7 @@
 /** The publisher to a Kafka that asks for TLS and a login, and what it says when either is wrong. */
 
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -10,6 +9,7 @@ import { type EphemeralService, startEphemeral } from '../../scripts/services/in
 import { createKafkaPublisher, type KafkaPublisherOptions } from '../../src/streams/kafka/kafka-publisher.js';
 import { kafkaTestOptions } from '../support/kafka.js';
 import { sampleBatch, samplePosition } from '../support/sample-batches.js';
+import { temporaryFolder } from '../support/temporary-folder.js';
 
 const run = promisify(execFile);
 const STORE_PASSWORD = 'changeit';
@@ -49,7 +49,7 @@ async function makeKeyStore(store: string): Promise<string> {
 }
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'shovel-tls-'));
+  directory = temporaryFolder('tls');
   const store = join(directory, 'broker.p12');
   ca = await makeKeyStore(store);
   broker = await startEphemeral('kafka', {
@@ -68,10 +68,7 @@ beforeAll(async () => {
     },
   });
 });
-afterAll(async () => {
-  await broker?.close();
-  await rm(directory, { recursive: true });
-});
+afterAll(() => broker?.close());
 
 async function startError(extra: Partial<KafkaPublisherOptions>): Promise<unknown> {
   const publisher = createKafkaPublisher(

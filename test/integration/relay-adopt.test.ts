@@ -37,13 +37,12 @@ describe('a node that was restored', () => {
     cluster = await makeAdminCluster(zooKeeper);
     // pg_dump must not be older than the server.
     main = await cluster.database('create table item (id int primary key)', { server: testPgNo2pcUrl() });
-    folder = await makeTrailFolder();
+    folder = makeTrailFolder();
     topic = `adopt.${randomBytes(6).toString('hex')}`;
     url = main.url;
   });
   afterEach(async () => {
     for (const connection of connections.splice(0)) await connection.end();
-    await folder.remove();
     await cluster.remove();
     await other?.close();
     other = undefined;

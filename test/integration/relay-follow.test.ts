@@ -37,12 +37,11 @@ describe('a relay follows its set', () => {
     cluster = await makeAdminCluster(zooKeeper);
     admin = await cluster.administrator();
     main = await cluster.database(TABLES);
-    folder = await makeTrailFolder();
+    folder = makeTrailFolder();
   });
   afterEach(async () => {
     await relays?.stop().catch(() => undefined);
     relays = undefined;
-    await folder.remove();
     await cluster.remove();
   });
 

@@ -4,8 +4,7 @@
  * and each command leads from one to another.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Coordinator } from '../../src/coordinator/coordinator.js';
@@ -19,6 +18,7 @@ import { type CliResult, type RunningCli, runCli, startCli } from './cli.js';
 import { silentLogger } from './coordinators.js';
 import { Reader } from './reader.js';
 import { createTestDatabase, testZkHosts } from './services.js';
+import { temporaryFolder } from './temporary-folder.js';
 import type { TestDatabase } from './test-database.js';
 
 const DATABASES = ['main', 'eu', 'us'] as const;
@@ -111,7 +111,7 @@ export class KilledCluster {
       logger: silentLogger,
     });
     await coordinator.start();
-    const folder = mkdtempSync(join(tmpdir(), 'shovel-killed-'));
+    const folder = temporaryFolder('killed');
     for (const [stage, tables] of Object.entries(CAPTURED)) {
       writeFileSync(
         join(folder, `${stage}.yaml`),

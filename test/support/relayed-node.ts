@@ -3,8 +3,7 @@
  * Relays publish to files of a folder of their own; their coordinator is a place in a real server.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Coordinator } from '../../src/coordinator/coordinator.js';
 import type { StreamConfiguration } from '../../src/model/set-configuration.js';
@@ -20,6 +19,7 @@ import { createFilePublisher } from '../../src/streams/file/file-publisher.js';
 import type { Publisher } from '../../src/streams/publisher.js';
 import { CapturedNode, onPublic, SET } from './captured-node.js';
 import { type CoordinatorPlace, coordinatorKinds } from './coordinators.js';
+import { temporaryFolder } from './temporary-folder.js';
 import { until } from './until.js';
 
 export interface RelayedNodeOptions {
@@ -97,7 +97,7 @@ export class RelayedNode {
     }
     const set = { name: SET, version: 1, configuration, nodes: [] };
     const made = new RelayedNode(node, {
-      folder: await mkdtemp(join(tmpdir(), 'shovel-relay-')),
+      folder: temporaryFolder('relay'),
       place,
       coordinator,
       set,
@@ -223,13 +223,12 @@ export class RelayedNode {
     return rows.map(([row]) => (row ?? '').replaceAll(/[\r\n]/g, ' ')).sort();
   }
 
-  /** `keep`: the database and what was published stay where they are. */
+  /** `keep`: the database stays where it is. */
   async close({ keep = false }: { readonly keep?: boolean } = {}): Promise<void> {
     for (const relay of this.#running) await relay.stop().catch(() => undefined);
     await this.#coordinator.stop();
     await this.#place.remove();
     await this.node.close({ keep });
-    if (!keep) await rm(this.folder, { recursive: true, force: true });
   }
 }
 

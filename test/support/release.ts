@@ -1,9 +1,9 @@
 /** Other releases of shovel for tests: copies of the built package with another version, other SQL, as npm would install it. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CliOptions, type CliResult, type RunningCli, runCli, startCli } from './cli.js';
+import { temporaryFolder } from './temporary-folder.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -21,7 +21,6 @@ export interface OtherRelease {
   readonly folder: string;
   run(args: readonly string[], options: CliOptions): Promise<CliResult>;
   start(args: readonly string[], options: CliOptions): RunningCli;
-  remove(): void;
 }
 
 /** After buildCli. */
@@ -31,7 +30,7 @@ export function makeRelease({
   without = [],
   append = {},
 }: ReleaseOptions): OtherRelease {
-  const folder = mkdtempSync(join(tmpdir(), 'shovel-release-'));
+  const folder = temporaryFolder('release');
   for (const part of ['bin', 'dist', 'migrations', 'sql']) {
     cpSync(join(ROOT, part), join(folder, part), { recursive: true });
   }
@@ -48,6 +47,5 @@ export function makeRelease({
     folder,
     run: (args, options) => runCli(args, { ...options, bin }),
     start: (args, options) => startCli(args, { ...options, bin }),
-    remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }

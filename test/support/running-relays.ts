@@ -1,6 +1,5 @@
 /** Relays of a test's cluster in this process, as `shovel relay` runs them, and files that they publish to. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type RunRelaysOptions, runRelays } from '../../src/app/run-relays.js';
 import type { AppSettings } from '../../src/app/settings.js';
@@ -9,6 +8,7 @@ import type { RelaySummary } from '../../src/relay/relay-options.js';
 import type { StreamStats } from '../../src/relay/stream-state.js';
 import { type Logger, silentLogger } from '../../src/runtime/logger.js';
 import { testZkHosts } from './services.js';
+import { temporaryFolder } from './temporary-folder.js';
 
 export interface RunningRelays {
   readonly ended: Promise<readonly RelaySummary[]>;
@@ -61,15 +61,13 @@ export function startRelays(options: StartRelays): RunningRelays {
 export interface TrailFolder {
   path(name: string): string;
   lines(name: string): Promise<readonly string[]>;
-  remove(): Promise<void>;
 }
 
-export async function makeTrailFolder(): Promise<TrailFolder> {
-  const folder = await mkdtemp(join(tmpdir(), 'shovel-trails-'));
+export function makeTrailFolder(): TrailFolder {
+  const folder = temporaryFolder('trails');
   const path = (name: string) => join(folder, `${name}.jsonl`);
   return {
     path,
     lines: async (name) => (await readFile(path(name), 'utf8').catch(() => '')).split('\n').slice(0, -1),
-    remove: () => rm(folder, { recursive: true, force: true }),
   };
 }

@@ -1,9 +1,9 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readSetFile, setArguments, setReference } from '../../../src/cli/set-arguments.js';
 import { testHost } from '../../support/host.js';
+import { temporaryFolder } from '../../support/temporary-folder.js';
 
 const SET = `
 databases: { main: { dsn: "postgres://db/app" } }
@@ -57,7 +57,7 @@ describe('a set file', () => {
   });
 
   it('is read from a file that names the set', async () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'shovel-unit-')), 'set.yaml');
+    const path = join(temporaryFolder('unit'), 'set.yaml');
     writeFileSync(path, `name: billing\n${SET}`);
     expect((await readSetFile(args(path), testHost())).name).toBe('billing');
   });

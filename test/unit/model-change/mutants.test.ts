@@ -3,11 +3,11 @@
  * place superfluous, and some history must fail. A place that is no longer found in the source fails as well: say there
  * what the place is now.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../support/temporary-folder.js';
 import { type Broken, MODES, runHistory, runInterleaved, SCENARIOS } from './histories.js';
 import type { Machines } from './programs.js';
 import type { Flaw } from './simulation.js';
@@ -78,9 +78,8 @@ const FLAWS: readonly Flaw[] = ['prepares without its fence', 'applies what is o
 
 let folder: string;
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'shovel-mutants-'));
+  folder = temporaryFolder('mutants');
 });
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** The machines with one place broken; what they import besides themselves is the product's own. */
 async function breakMachines({ name, file, from, to }: Mutant): Promise<Machines> {
