@@ -103,7 +103,8 @@ export function startFrom(
   return { next: ticket, from: undefined };
 }
 
-function completedBy(position: StreamPosition): bigint {
+/** The newest ticket that is out as a whole. */
+export function completedBy(position: StreamPosition): bigint {
   return position.complete ? position.ticket : position.ticket - 1n;
 }
 

@@ -8,7 +8,14 @@ import type { Publisher, StreamPosition } from '../streams/publisher.js';
 import { checkEpoch } from './head.js';
 import { readRecord, type StreamRow } from './node-record.js';
 import type { LogNames, RelaySet } from './relay-set.js';
-import { isBehind, type StartFacts, type StartPoint, startFrom, startPoint } from './start-position.js';
+import {
+  completedBy,
+  isBehind,
+  type StartFacts,
+  type StartPoint,
+  startFrom,
+  startPoint,
+} from './start-position.js';
 import { brokersMoved } from './stream-place.js';
 import { batchMissing, oldestTicketFrom, readTicket } from './tickets.js';
 
@@ -51,18 +58,18 @@ export async function startStream(start: StreamStart): Promise<StartPoint> {
   let position = await publisher.start();
   await checkEpoch(connection, { log, epoch });
   let facts = await factsOf(start, position);
+  const before = fromTicket === undefined ? await positionElsewhere(start, facts) : undefined;
+  if (before !== undefined) {
+    // A batch of which those brokers have a part is sent whole: its parts are of no use apart.
+    const { next } = startPoint(await factsOf(start, before));
+    return resume(start, { position: before, point: { next, from: undefined } });
+  }
   for (let read = 1; facts.durable && isBehind(facts) && read < REREADS && !stop.aborted; read += 1) {
     await clock.sleep(100 * 2 ** read, stop);
     position = await publisher.start();
     facts = await factsOf(start, position);
   }
-  if (fromTicket === undefined) {
-    const elsewhere = await ticketElsewhere(start, facts);
-    if (elsewhere !== undefined) facts = { ...facts, firstTicket: elsewhere };
-    const point = startPoint(facts);
-    const older = position !== undefined && position.incarnation < facts.incarnation;
-    return older ? resume(start, point) : point;
-  }
+  if (fromTicket === undefined) return resume(start, { position, point: startPoint(facts) });
   const point = startFrom(fromTicket, { set: log.set, stream, next: furthest(facts) });
   if ((await readTicket(connection, log, ticketOf(point.next - 1n))) === undefined) {
     throw batchMissing(log, point.next, 'asked for');
@@ -89,26 +96,34 @@ async function factsOf(start: StreamStart, position: StreamPosition | undefined)
 }
 
 /**
- * Brokers that hold no position, although something was published, may not be those that it was published to: where an
- * upgrade has named others, the ones before say what is still to be sent. Undefined: these are the ones.
+ * Brokers that hold less than was published may not be those that it was published to: where an upgrade has named
+ * others, the ones that a version before had named say how far the stream is. Of several the newest that knows of all
+ * that the node has recorded. Undefined: these are the ones, or nobody knows.
+ * @throws UnreachableError where one that may know does not answer
  */
-async function ticketElsewhere(
+async function positionElsewhere(
   start: StreamStart,
-  { position, durable, record, firstTicket, incarnation }: StartFacts,
-): Promise<Ticket | undefined> {
+  { position, durable, record, firstTicket }: StartFacts,
+): Promise<StreamPosition | undefined> {
   const { active, log, versionAt, stream, fill, createPublisher, connection, configuration } = start;
-  if (position !== undefined || !durable || record.completed < firstTicket) return undefined;
+  const isWhole = (of: StreamPosition | undefined) => of !== undefined && completedBy(of) >= record.completed;
+  if (!durable || record.completed < firstTicket || isWhole(position)) return undefined;
   const newest = await readTicket(connection, log, record.completed);
+  const asked = [configuration];
+  let unanswered: { readonly error: unknown } | undefined;
   for (let version = active.version - 1; version >= (newest?.setVersion ?? active.version); version -= 1) {
     const said = (await versionAt(connection, version)).configuration.streams[stream];
     const before = said === undefined ? undefined : fill(said);
-    if (before === undefined || !brokersMoved(before, configuration)) continue;
-    const publisher = await createPublisher(before);
-    const found = await positionAt(publisher);
-    if (found !== undefined && found.incarnation === incarnation) {
-      return ticketOf(found.complete ? found.ticket + 1n : found.ticket);
+    if (before === undefined || !asked.every((one) => brokersMoved(before, one))) continue;
+    asked.push(before);
+    try {
+      const found = await positionAt(await createPublisher(before));
+      if (isWhole(found)) return found;
+    } catch (error) {
+      unanswered ??= { error };
     }
   }
+  if (unanswered !== undefined) throw unanswered.error;
   return undefined;
 }
 
@@ -122,7 +137,11 @@ function furthest(facts: StartFacts): Ticket {
 }
 
 /** After a node was taken on again its tickets go on from a higher number, which stands for what went before. */
-async function resume({ log, connection, newest }: StreamStart, point: StartPoint): Promise<StartPoint> {
+async function resume(
+  { log, connection, newest, incarnation }: StreamStart,
+  { position, point }: { position: StreamPosition | undefined; point: StartPoint },
+): Promise<StartPoint> {
+  if (position === undefined || position.incarnation >= incarnation) return point;
   if (point.next > newest() || point.from !== undefined) return point;
   if ((await readTicket(connection, log, ticketOf(point.next - 1n))) !== undefined) return point;
   const oldest = await oldestTicketFrom(connection, log, point.next);
