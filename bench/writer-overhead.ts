@@ -1,7 +1,9 @@
 /**
  * What capture costs the writer, beside the bare table, PgQ's and Slony's C triggers and a logical slot that
  * pg_recvlogical consumes, in interleaved rounds on one server. Every figure is the median of per-round comparisons with
- * the bare run of the same round; CPU is that of the backends. Writes bench/results/writer-overhead.json.
+ * the bare run of the same round; CPU is that of the backends. Writers have a role of their own, as applications do: what
+ * a trigger pays for running as another role, and for its rights being looked up, is in all figures. Writes
+ * bench/results/writer-overhead.json.
  *
  *   npm run bench -- writer-overhead [--rounds 3] [--seconds 4] [--rows 200000]
  */
@@ -10,7 +12,15 @@ import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { PostgresConnection } from '../src/postgres/connect.js';
 import { until } from '../test/support/until.js';
-import { type BenchServer, ownCpu, PROGRAMS, runProgram, startBenchServer } from './support/bench-server.js';
+import {
+  APPLICATION,
+  type BenchServer,
+  letApplicationWrite,
+  ownCpu,
+  PROGRAMS,
+  runProgram,
+  startBenchServer,
+} from './support/bench-server.js';
 import { type Installed, installVariant, VARIANTS, type Variant } from './support/capture-variants.js';
 
 const { values: flags } = parseArgs({
@@ -95,6 +105,7 @@ async function prepareDatabases(server: BenchServer): Promise<void> {
   await base.script(
     `create table public.bulk (id int primary key, a text, b int, c numeric, d timestamp, e bool, f text, g bigint)`,
   );
+  await letApplicationWrite(base);
   await base.end();
   for (const variant of VARIANTS) {
     await admin.script(`create database ${databaseOf(variant)} template bench_base`);
@@ -140,7 +151,7 @@ async function walPosition(connection: PostgresConnection): Promise<bigint> {
 async function measureTransactions(server: BenchServer, commit: 'on' | 'off') {
   const results = await interleave<Transactions>(server, async (variant, connection) => {
     const [cpu, wal, children] = [server.endedCpu(), await walPosition(connection), server.children()];
-    const url = `${server.url(databaseOf(variant))}?application_name=pgbench&options=-csynchronous_commit%3D${commit}`;
+    const url = `${server.url(databaseOf(variant))}?application_name=pgbench&options=-csynchronous_commit%3D${commit}%20-crole%3D${APPLICATION}`;
     const out = await runProgram(`${PROGRAMS}/bin/pgbench`, [
       '-n',
       '-M',
@@ -173,7 +184,9 @@ async function measureBulk(server: BenchServer) {
         await connection.script(`copy (${STATEMENTS.insert.replace('insert into bulk ', '')}) to '${file}'`);
       }
       const [cpu, wal, begun] = [ownCpu(pid), await walPosition(connection), performance.now()];
-      await connection.script(STATEMENTS[kind].replace('@file@', file));
+      await connection.script(
+        `set role ${APPLICATION}; ${STATEMENTS[kind].replace('@file@', file)}; reset role`,
+      );
       found[kind] = {
         wallUs: ((performance.now() - begun) * 1000) / ROWS,
         cpuUs: ((ownCpu(pid) - cpu) * 1e6) / ROWS,

@@ -1,6 +1,6 @@
 /**
  * What each piece of a row's capture costs the writer: trigger functions that do a little more each, on a table of their
- * own, up to the one that shovel makes. One session updates one row in each transaction, without round trips, so the
+ * own, up to the one that shovel makes. All run as a role that the writer is not. One session updates one row in each transaction, without round trips, so the
  * figures hold still on a busy machine: CPU of the backend, the least of the rounds. Writes
  * bench/results/writer-pieces.json.
  *
@@ -10,7 +10,14 @@ import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { PostgresConnection } from '../src/postgres/connect.js';
-import { ownCpu, PROGRAMS, runProgram, startBenchServer } from './support/bench-server.js';
+import {
+  APPLICATION,
+  letApplicationWrite,
+  ownCpu,
+  PROGRAMS,
+  runProgram,
+  startBenchServer,
+} from './support/bench-server.js';
 import { installSet } from './support/install-set.js';
 
 const { values: flags } = parseArgs({
@@ -134,6 +141,8 @@ async function main(): Promise<void> {
       if (piece) await makePiece(connection, table, piece);
     }
     await installSet(connection, `  - { name: public.${tables.get(SHOVEL)} }`);
+    await letApplicationWrite(connection);
+    await connection.script(`set role ${APPLICATION}`);
     const load = loadavg()[0];
     const pid = Number((await connection.query('select pg_backend_pid() as pid'))[0]?.pid);
     const least = new Map<string, number>();

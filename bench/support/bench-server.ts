@@ -14,6 +14,19 @@ import { startEmbeddedPostgres } from '../../src/postgres/embedded/embedded-post
 const MAJOR = 15;
 export const PROGRAMS = `/usr/lib/postgresql/${MAJOR}`;
 
+/** Who writes: neither a superuser nor the owner of what a trigger writes to. */
+export const APPLICATION = 'application';
+
+/** Into the tables that the database's schema `public` has by now. */
+export async function letApplicationWrite(connection: PostgresConnection): Promise<void> {
+  await connection.script(`do $$ begin
+      create role ${APPLICATION} in role pg_read_server_files;
+    exception when duplicate_object then null;
+    end $$;
+    grant usage on schema public to ${APPLICATION};
+    grant select, insert, update, delete on all tables in schema public to ${APPLICATION}`);
+}
+
 export interface BenchServer {
   /** A superuser's URL of a database. */
   url(database: string): string;

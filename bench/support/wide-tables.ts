@@ -1,5 +1,6 @@
 /** Updates that leave a 12 kB column alone: bare, and captured with and without it. */
 import type { PostgresConnection } from '../../src/postgres/connect.js';
+import { APPLICATION, letApplicationWrite } from './bench-server.js';
 import { installSet } from './install-set.js';
 
 const ROWS = 4_000;
@@ -15,6 +16,7 @@ export async function captureWide(
       alter table public.wide_${table} alter big set storage external;
       insert into public.wide_${table} select g, 0, repeat(md5(g::text), 400) from generate_series(1, ${ROWS}) g`);
   }
+  await letApplicationWrite(connection);
   await installSet(
     connection,
     `  - { name: public.wide_include }\n  - { name: public.wide_omit, unchanged_wide: omit }`,
@@ -22,9 +24,11 @@ export async function captureWide(
   const times = new Map<string, number[]>(TABLES.map((table) => [table, []]));
   for (let round = 0; round < rounds * 3; round += 1) {
     for (const table of TABLES) {
+      await connection.script(`set role ${APPLICATION}`);
       const begun = performance.now();
       await connection.script(`update public.wide_${table} set n = n + 1`);
       times.get(table)?.push(performance.now() - begun);
+      await connection.script('reset role');
     }
     await connection.script('vacuum public.wide_bare, public.wide_include, public.wide_omit');
   }
