@@ -36,6 +36,16 @@ then commands that write refuse with 25 (\`record_damaged\`, \`node_ahead\`) or 
 names table and ticket. Mend the table or the limit and run \`shovel set upgrade\`: rows written from then on are whole. The
 finding ends with the upgrade; the row that was missed has to reach the target by hand or by a bootstrap.
 
+## Making capture again
+
+Most of what is wrong with capture ends with \`shovel set upgrade NAME FILE\`, with the set file as it is: everything is made
+again, as a new version. Without the file at hand \`shovel set rollback NAME@VERSION\`, with the version that the set has,
+does the same. What was not captured meanwhile has to reach the targets by a bootstrap.
+
+A running relay looks at capture itself, at its start and every five minutes (\`shovel relay --once\` once), and writes what
+is wrong into its log with the same codes: \`trigger_disabled\`, \`function_replaced\`, \`table_not_captured\` and their like.
+Once when it is found, again every hour, and once when it is mended.
+
 ## Privileges
 
 The roles that relays and administrators use are enough. Without \`pg_monitor\` the age of other roles' transactions is not

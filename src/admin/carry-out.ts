@@ -321,7 +321,7 @@ function readVersion(data: string): number | undefined {
 export function setExists(set: string, version: number | undefined): RefusedError {
   const at = version === undefined ? '' : ` (version ${version})`;
   return new RefusedError('set_exists', `Set ${set} exists already${at}.`, {
-    hint: `Change it with shovel set upgrade ${set}, or choose another name.`,
+    hint: `Change it with shovel set upgrade ${set} FILE, or choose another name.`,
     details: { set, version },
   });
 }

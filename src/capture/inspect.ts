@@ -330,6 +330,6 @@ function columnChanges(definition: CapturedTable, table: TableDescription): stri
   return parts.length === 0 ? '' : ` (${parts.join('; ')})`;
 }
 
-const upgrade = ({ set }: InspectOptions) => `shovel set upgrade ${set}`;
+const upgrade = ({ set }: InspectOptions) => `shovel set upgrade ${set} FILE`;
 const display = (table: { readonly schema: string; readonly table: string }) =>
   `${table.schema}.${table.table}`;

@@ -22,6 +22,8 @@ export interface RelayTuning {
   readonly trimEveryMs?: number;
   /** Default 1 min. */
   readonly limitsEveryMs?: number;
+  /** How often capture is looked at; default 5 min. */
+  readonly captureEveryMs?: number;
   readonly chunks?: ChunkLimits;
   /** How long the batch in hand may go on after a stop; default 3 s. */
   readonly graceMs?: number;

@@ -16,6 +16,7 @@ import { type Ticket, ticketOf } from '../model/ticket.js';
 import { createBackoff } from '../runtime/backoff.js';
 import type { Logger } from '../runtime/logger.js';
 import { CaptureDrift } from './capture-drift.js';
+import { watchCapture } from './capture-watch.js';
 import { DatabaseWatch } from './database-watch.js';
 import { followNode, GONE_AFTER_TRIES, nodeOf } from './follow-node.js';
 import { takeOver } from './head.js';
@@ -249,6 +250,17 @@ class Relay {
       leave: term.leave,
     });
     const giveUpMs = tuning?.giveUpMs ?? GIVE_UP_MS;
+    const watching = watchCapture({
+      openSession: this.#node.open,
+      log: this.#log,
+      active: term.active,
+      once,
+      everyMs: tuning?.captureEveryMs,
+      clock,
+      logger: this.#logger,
+      stop: term.stop,
+      leave: term.leave,
+    });
     try {
       const drawing = once ? keeper.once(giveUpMs) : keeper.run();
       const streams = this.#streams({ ...term, board });
@@ -269,6 +281,7 @@ class Relay {
       if (over !== undefined) term.ending.abort();
       const kept = await drawn;
       const trimmed = once && !term.stop.aborted ? await keeper.trimNow(giveUpMs) : undefined;
+      if (once) await watching;
       const outcomes = [kept, ...ended, ...(trimmed === undefined ? [] : [trimmed])];
       if (kept.kind === 'failed') {
         const version = await this.#node.version();
@@ -281,6 +294,7 @@ class Relay {
     } finally {
       term.ending.abort();
       await keeper.close();
+      await watching;
     }
   }
 

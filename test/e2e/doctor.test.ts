@@ -115,7 +115,7 @@ describe('rows that were not captured as the version says', () => {
       'rows_by_fallback ledger/main public.accounts',
     ]);
     expect(told[1]?.message).toMatch(/^Rows of public\.accounts .*: 3; /);
-    expect(told[1]?.fix).toBe('shovel set upgrade ledger');
+    expect(told[1]?.fix).toBe('shovel set upgrade ledger FILE');
     await connection.script(`insert into public.accounts values (4, 'd')`);
     expect(await shovel(['relay', 'ledger', '--once'])).toMatchObject({ code: 0 });
     expect((await findings()).told[1]?.message).toMatch(/: 4; /);

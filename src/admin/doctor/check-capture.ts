@@ -36,7 +36,7 @@ export async function checkDrift(probe: SetProbe): Promise<readonly Finding[]> {
     const known = MARKS[mark];
     if (!known) return [];
     const [code, what] = known;
-    const upgrade = `shovel set upgrade ${document.set}`;
+    const upgrade = `shovel set upgrade ${document.set} FILE`;
     return [
       finding(code, {
         object: `${object} ${table}`,

@@ -103,7 +103,7 @@ export async function checkPublications({
     finding('publication_carries_log', {
       object: `database ${database}`,
       message: `Publication ${row.pubname} carries tables of schema ${names.schema}: a subscriber that lacks them stops.`,
-      fix: `drop publication ${quoteIdentifier(row.pubname ?? '')}; and create it for its own tables alone`,
+      fix: `create another publication for the tables that are meant, give it to the subscription (there: alter subscription … set publication …), then: drop publication ${quoteIdentifier(row.pubname ?? '')}`,
     }),
   );
 }
@@ -122,14 +122,16 @@ export async function checkWake(probe: SetProbe): Promise<readonly Finding[]> {
       }),
     ];
   }
-  const how = wake === 'auto' ? (prepared > 0 ? 'poll' : 'notify') : wake;
+  const why =
+    wake === 'auto'
+      ? prepared > 0
+        ? `, max_prepared_transactions is ${prepared}: transactions that notify can’t be prepared`
+        : ', which is what auto does for now'
+      : '';
   return [
     finding('wake', {
       object,
-      message:
-        how === 'poll'
-          ? `The relay polls (wake: ${wake}${wake === 'auto' ? `, max_prepared_transactions is ${prepared}: transactions that notify can’t be prepared` : ''}).`
-          : `The relay is notified (wake: ${wake}${wake === 'auto' ? ', max_prepared_transactions is 0' : ''}).`,
+      message: `The relay ${wake === 'notify' ? 'is notified' : 'polls'} (wake: ${wake}${why}).`,
       fix: 'Nothing to mend',
     }),
   ];
