@@ -100,7 +100,9 @@ export function plainKey(table: TableDescription): boolean {
  * operator, which costs a third; an operator may run an implicit cast, so not where casts are not trusted.
  */
 export function keyChanged(table: TableDescription): string | undefined {
-  return compareKeys(table, { operator: '<>', joined: 'or', records: 'record_image_ne' });
+  const changed = compareKeys(table, { operator: '<>', joined: 'or', records: 'record_image_ne' });
+  // A key's columns may be null after DDL: what can't be said to be the same has changed.
+  return changed && `(${changed}) is not false`;
 }
 
 /** The opposite. */

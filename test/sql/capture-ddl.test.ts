@@ -15,7 +15,8 @@ describe.each(SERVERS)('on $name', ({ url }) => {
 - { name: public.chosen, columns: [id, name] }
 - { name: public.whole, key: none }
 - { name: public.slim, unchanged_wide: omit }
-- { name: public.dated, before: full }`;
+- { name: public.dated, before: full }
+- { name: public.loose, key: [id] }`;
 
   beforeAll(async () => {
     node = await CapturedNode.create(url());
@@ -27,11 +28,12 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     await node.removeCapture();
     await onPublic(
       node.connection,
-      `drop table if exists item, chosen, whole, slim, dated, moved cascade;
+      `drop table if exists item, chosen, whole, slim, dated, loose, moved cascade;
        create table item (id int primary key, name text, price numeric default 1, tags int[]);
        create table chosen (id int primary key, name text, secret text);
        create table whole (a int, b text);
        create table slim (id int primary key, big text, other int);
+       create table loose (id int not null unique, name text);
        create table dated (id int, at date, note text, primary key (id, at)) partition by range (at);
        create table dated_1 partition of dated for values from ('2026-01-01') to ('2026-02-01')`,
     );
@@ -130,6 +132,22 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     const after = await node.lastSeq();
     await write(30);
     expect(await marksAfter(after)).toBe('chosen, dated, item, slim, whole');
+  });
+
+  it('tells a key that was null from one that stayed', async () => {
+    await onPublic(
+      node.connection,
+      `alter table loose alter id drop not null; insert into loose values (null, 'nobody')`,
+    );
+    const before = await node.lastSeq();
+    await writer.script(`update loose set name = 'somebody' where id is null;
+      update loose set id = 9 where id is null; update loose set id = null where id = 9`);
+    const rows = await node.log(`l.seq > ${before}`);
+    expect(rows.slice(1).map((row) => [row.op, row.old])).toEqual([
+      ['K', '{"id" : null}'],
+      ['K', '{"id" : 9}'],
+    ]);
+    expect(rows[0]?.new).toBe('{"id":null,"name":"somebody"}');
   });
 
   it('keeps a renamed secret out', async () => {
