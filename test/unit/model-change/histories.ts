@@ -3,15 +3,8 @@
  * that breaks an invariant can be had again. A failure tells the seed and all that happened.
  */
 import { administrator, type Ending, heal, Ids, type Machines, recoverAll, tidy } from './programs.js';
-import {
-  type Flaw,
-  type Mode,
-  type Program,
-  type Reply,
-  type Request,
-  Violation,
-  World,
-} from './simulation.js';
+import type { Flaw, Mode } from './simulated-node.js';
+import { type Program, type Reply, type Request, Violation, World } from './simulation.js';
 
 export const ALL = ['a', 'b', 'c'] as const;
 export const MODES: readonly Mode[] = ['prepared', 'staged', 'mixed'];

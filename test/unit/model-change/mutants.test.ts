@@ -10,7 +10,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../../support/temporary-folder.js';
 import { type Broken, MODES, runHistory, runInterleaved, SCENARIOS } from './histories.js';
 import type { Machines } from './programs.js';
-import type { Flaw } from './simulation.js';
+import type { Flaw } from './simulated-node.js';
 
 const MODEL = fileURLToPath(new URL('../../../src/model/', import.meta.url));
 /** The machines, in the order in which they build on each other. */

@@ -6,14 +6,7 @@
  * After every effect it is checked that no node has activated what was not decided, that what captures stands on its
  * ground, and that nothing was decided twice.
  */
-import type {
-  Answer,
-  Effect,
-  Machine,
-  NodeAction,
-  NodeAnswer,
-  StoreOperation,
-} from '../../../src/model/change-effects.js';
+import type { Answer, Effect, Machine, StoreOperation } from '../../../src/model/change-effects.js';
 import { clusterPaths } from '../../../src/model/change-paths.js';
 import {
   decodeIntent,
@@ -22,6 +15,7 @@ import {
   type SetRecord,
 } from '../../../src/model/change-records.js';
 import type { NodeView } from '../../../src/model/change-recovery.js';
+import { type Flaw, type Mode, SimulatedNode } from './simulated-node.js';
 
 const CLUSTER = 'sim';
 export const SET = 'example';
@@ -31,33 +25,6 @@ interface Entry {
   readonly data: string;
   readonly version: number;
 }
-
-interface Row {
-  readonly version: number;
-  readonly intent: string;
-  readonly hash: string;
-  readonly nodeId: string;
-}
-
-class SimulatedNode {
-  schema = false;
-  ground = false;
-  row: Row | null = null;
-  readonly fences = new Map<string, 'open' | 'aborted'>();
-  readonly prepared = new Map<string, Row | null>();
-  readonly staged = new Set<string>();
-
-  view(): NodeView {
-    return {
-      row: this.row,
-      ground: this.ground,
-      changes: [...new Set([...this.prepared.keys(), ...this.fences.keys(), ...this.staged])],
-    };
-  }
-}
-
-/** `prepared`: nodes prepare transactions; `staged`: they can't; `mixed`: the first can, the others not. */
-export type Mode = 'prepared' | 'staged' | 'mixed';
 
 /** What a program may ask beside a machine's effects. */
 export type Request =
@@ -83,9 +50,6 @@ export function* act<Result>(machine: Machine<Result>): Generator<Request, Resul
 
 export class Violation extends Error {}
 
-/** What an adapter might forget to do on a node. */
-export type Flaw = 'prepares without its fence' | 'applies what is older';
-
 export class World {
   readonly mode: Mode;
   readonly store = new Map<string, Entry>();
@@ -110,7 +74,7 @@ export class World {
   node(database: string): SimulatedNode {
     const known = this.nodes.get(database);
     if (known) return known;
-    const made = new SimulatedNode();
+    const made = new SimulatedNode({ mode: this.mode, flaw: this.#flaw });
     this.nodes.set(database, made);
     return made;
   }
@@ -172,7 +136,7 @@ export class World {
       case 'multi':
         return { kind: 'multi', result: this.#multi(request.operations) };
       case 'node':
-        return { kind: 'node', result: this.#onNode(request) };
+        return { kind: 'node', result: this.node(request.database).act(request) };
     }
   }
 
@@ -205,107 +169,6 @@ export class World {
     }
     return { kind: 'done' };
   }
-
-  #onNode({ action, database, intent, fence }: Extract<Effect, { kind: 'node' }>): NodeAnswer {
-    const node = this.node(database);
-    const part = intent.nodes.find((one) => one.database === database);
-    if (!part) throw new TypeError(`no node ${database}`);
-    return this.#actions[action]({ node, intent, fence, part });
-  }
-
-  readonly #actions: Readonly<Record<NodeAction, (step: Step) => NodeAnswer>> = {
-    open: ({ node, intent, fence, part }) => {
-      if (fence === intent.intent && part.role !== 'leave') node.schema = true;
-      if (!node.schema) return { kind: 'absent' };
-      if (!node.fences.has(fence)) node.fences.set(fence, 'open');
-      return { kind: 'done' };
-    },
-    ground: ({ node, fence }) => {
-      if (node.fences.get(fence) !== 'open') return { kind: 'fenced' };
-      node.ground = true;
-      return { kind: 'done' };
-    },
-    prepare: ({ node, intent, fence, part }) => {
-      const fenced = node.fences.get(fence) !== 'open';
-      if (fenced && this.#flaw !== 'prepares without its fence') return { kind: 'fenced' };
-      if (node.prepared.size > 0) return locked;
-      if (part.role === 'join' ? node.row !== null : !isAt(node.row, intent)) {
-        return { kind: 'moved', version: node.row?.version ?? null };
-      }
-      if (part.role !== 'leave' && !node.ground) return { kind: 'failed', error: 'ground lost' };
-      const staged = this.mode === 'staged' || (this.mode === 'mixed' && intent.nodes[0] !== part);
-      if (staged) node.staged.add(intent.intent);
-      else node.prepared.set(intent.intent, rowOf(intent, part));
-      return { kind: 'done' };
-    },
-    commit: ({ node, intent }) => {
-      const row = node.prepared.get(intent.intent);
-      if (row === undefined) return { kind: 'absent' };
-      node.prepared.delete(intent.intent);
-      node.row = row;
-      return { kind: 'done' };
-    },
-    apply: ({ node, intent, fence, part }) => {
-      if (node.fences.get(fence) !== 'open') return { kind: 'fenced' };
-      if (node.prepared.size > 0) return locked;
-      node.staged.delete(intent.intent);
-      if (node.row === null && part.role === 'leave') return { kind: 'done' };
-      const later = node.row !== null && node.row.version > intent.to;
-      if (later && this.#flaw !== 'applies what is older') return { kind: 'done' };
-      if (node.row?.intent === intent.intent) return { kind: 'done' };
-      if (part.role !== 'leave') node.ground = true;
-      node.row = rowOf(intent, part);
-      return { kind: 'done' };
-    },
-    abort: ({ node, intent, fence }) => {
-      node.prepared.delete(intent.intent);
-      if (!node.schema) return { kind: 'absent' };
-      if (intent.intent !== fence && node.fences.has(intent.intent))
-        node.fences.set(intent.intent, 'aborted');
-      node.staged.delete(intent.intent);
-      return { kind: 'done' };
-    },
-    takeover: ({ node, fence }) => {
-      if (!node.schema) return { kind: 'absent' };
-      if (node.fences.get(fence) !== 'open') return { kind: 'fenced' };
-      if (node.prepared.size > 0) return locked;
-      for (const other of node.fences.keys()) if (other !== fence) node.fences.set(other, 'aborted');
-      return { kind: 'done' };
-    },
-    unground: ({ node, fence }) => {
-      if (!node.schema) return { kind: 'absent' };
-      const others = [...node.fences].some(([id, state]) => id !== fence && state === 'open');
-      if (node.fences.get(fence) !== 'open' || others || node.row !== null) return { kind: 'fenced' };
-      // A prepared transaction holds the row that it would write.
-      if (node.prepared.size > 0) return { kind: 'fenced' };
-      node.ground = false;
-      return { kind: 'done' };
-    },
-    clean: ({ node, intent, fence, part }) => {
-      if (!node.schema) return { kind: 'absent' };
-      if (node.fences.get(fence) !== 'open') return { kind: 'fenced' };
-      if (part.role === 'leave') {
-        if (node.row && node.row.version > intent.to) return { kind: 'done' };
-        if ([...node.fences].some(([id, state]) => id !== fence && state === 'open'))
-          return { kind: 'fenced' };
-        node.ground = false;
-        node.row = null;
-      } else {
-        node.ground = true;
-      }
-      return { kind: 'done' };
-    },
-    forget: ({ node, intent, fence }) => {
-      if (!node.schema) return { kind: 'absent' };
-      // Their rows are locked by what is prepared under them.
-      if (node.prepared.has(intent.intent) || node.prepared.has(fence)) return locked;
-      node.fences.delete(intent.intent);
-      node.fences.delete(fence);
-      node.staged.delete(intent.intent);
-      if (node.row === null && node.fences.size === 0 && node.prepared.size === 0) node.schema = false;
-      return { kind: 'done' };
-    },
-  };
 
   #check(): void {
     for (const [database, node] of this.nodes) {
@@ -352,26 +215,6 @@ export class World {
       }
     }
   }
-}
-
-interface Step {
-  readonly node: SimulatedNode;
-  readonly intent: Intent;
-  readonly fence: string;
-  readonly part: Intent['nodes'][number];
-}
-
-const locked: NodeAnswer = { kind: 'failed', error: 'lock timeout' };
-
-function isAt(row: Row | null, intent: Intent): boolean {
-  return row !== null && row.version === intent.base?.version && row.intent === intent.base.intent;
-}
-
-function rowOf(intent: Intent, part: Intent['nodes'][number]): Row {
-  const document: unknown = JSON.parse(intent.document);
-  const hash =
-    typeof document === 'object' && document !== null && 'hash' in document ? String(document.hash) : '';
-  return { version: intent.to, intent: intent.intent, hash, nodeId: part.nodeId };
 }
 
 function memberIds(document: string): readonly string[] {
