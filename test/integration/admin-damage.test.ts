@@ -18,13 +18,10 @@ import {
   type Administrator,
   catalogOf,
   configurationOf,
-  makeAdminCluster,
+  makeMainAndEu,
   type NodeDatabase,
-  zooKeeper,
 } from '../support/admin-cluster.js';
 
-const TABLES = `create table accounts (id int primary key, owner text);
-  create table orders (id int primary key, total numeric)`;
 const plain = { wait: false, dryRun: false } as const;
 
 let cluster: AdminCluster;
@@ -37,12 +34,9 @@ let root: string;
 let whole: ReadonlyMap<string, string>;
 
 beforeAll(async () => {
-  cluster = await makeAdminCluster(zooKeeper);
-  admin = await cluster.administrator();
+  ({ cluster, admin, main, eu } = await makeMainAndEu());
   coordinator = admin.coordinator;
   root = `/shovel/${cluster.name}`;
-  main = await cluster.database(TABLES);
-  eu = await cluster.database(TABLES);
   await createSet(admin.context, { configuration: configurationOf({ databases: { main, eu } }), ...plain });
   for (const tables of [['public.accounts', 'public.orders'], ['public.orders']]) {
     const configuration = configurationOf({ databases: { main, eu }, tables });

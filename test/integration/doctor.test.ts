@@ -14,6 +14,7 @@ import {
   catalogOf,
   configurationOf,
   makeAdminCluster,
+  makeMainAndEu,
   type NodeDatabase,
   zooKeeper,
 } from '../support/admin-cluster.js';
@@ -254,10 +255,7 @@ describe('a set over two databases', () => {
   let main: NodeDatabase;
   let eu: NodeDatabase;
   beforeAll(async () => {
-    cluster = await makeAdminCluster(zooKeeper);
-    admin = await cluster.administrator();
-    main = await cluster.database(TABLES);
-    eu = await cluster.database(TABLES);
+    ({ cluster, admin, main, eu } = await makeMainAndEu());
     await createSet(admin.context, { configuration: configurationOf({ databases: { main, eu } }), ...plain });
   });
   afterAll(() => cluster.remove());

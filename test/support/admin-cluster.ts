@@ -141,6 +141,26 @@ export async function makeAdminCluster(
   };
 }
 
+export interface MainAndEu {
+  readonly cluster: AdminCluster;
+  readonly admin: Administrator;
+  readonly main: NodeDatabase;
+  readonly eu: NodeDatabase;
+}
+
+/** A cluster in ZooKeeper with an administrator and two databases, each with tables `accounts` and `orders`. */
+export async function makeMainAndEu(): Promise<MainAndEu> {
+  const tables = `create table accounts (id int primary key, owner text);
+    create table orders (id int primary key, total numeric)`;
+  const cluster = await makeAdminCluster(zooKeeper);
+  return {
+    cluster,
+    admin: await cluster.administrator(),
+    main: await cluster.database(tables),
+    eu: await cluster.database(tables),
+  };
+}
+
 /** Roles outlive a database that was dropped as a whole; those of a database that was kept stay with it. */
 async function dropRoles(url: string, names: NodeNames): Promise<void> {
   const server = await openConnection({ dsn: url, name: 'test', applicationName: 'shovel test' });
