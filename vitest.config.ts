@@ -1,6 +1,8 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.js';
 
-/** Order is the order of cost. All but the first need servers: test/support/global-setup.ts. */
+/** All but the first need servers: test/support/global-setup.ts. */
 const projects = ['unit', 'sql', 'contract', 'integration', 'e2e', 'faults'];
 
 export default defineConfig({
@@ -17,6 +19,8 @@ export default defineConfig({
         ],
       },
     })),
-    maxWorkers: 2,
+    // One more than there are cores: a test waits for servers and processes most of its time.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
   },
 });

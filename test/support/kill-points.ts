@@ -9,9 +9,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MULTI_LABELS, NODE_ACTIONS } from '../../src/model/change-effects.js';
-import { buildCli } from '../support/cli.js';
-import { CHANGES, type Change, KilledCluster, type SetStage } from '../support/killed-cluster.js';
-import { testPgNo2pcUrl, testPgUrl } from '../support/services.js';
+import { buildCli } from './cli.js';
+import { CHANGES, type Change, KilledCluster, type SetStage } from './killed-cluster.js';
 
 /** Who is killed: a change, or the recovery of a change that was killed at `left`. */
 interface Round {
@@ -33,64 +32,70 @@ const NEXT: Readonly<Record<SetStage, Change>> = { none: 'create', one: 'upgrade
 /** `open.main.commit.after` → `open.commit.after` */
 const kindOf = (point: string) => point.replace(/^([a-z]+)\.(?:main|eu|us)\./, '$1.');
 
-describe.each([
-  { way: 'prepared', server: testPgUrl },
-  { way: 'staged', server: testPgNo2pcUrl },
-])('administrators killed at every point, $way', ({ way, server }) => {
-  let cluster: KilledCluster;
-  let rounds: Round[];
-  beforeAll(async () => {
-    await buildCli();
-    cluster = await KilledCluster.make({ server: server() });
+/** `server`: of the three databases. The kinds of points are shared by the two ways to commit. */
+export function killAtEveryPoint({
+  way,
+  server,
+}: {
+  way: 'prepared' | 'staged';
+  server: () => string;
+}): void {
+  describe(`administrators killed at every point, ${way}`, () => {
+    let cluster: KilledCluster;
+    let rounds: Round[];
+    beforeAll(async () => {
+      await buildCli();
+      cluster = await KilledCluster.make({ server: server() });
+    });
+    afterAll(() => cluster?.remove());
+
+    it('come by all that the code can do', async () => {
+      const all: Round[] = [];
+      let stage: SetStage = 'none';
+      const note = async (round: Omit<Round, 'point'>, args: readonly string[]) => {
+        const { change } = round;
+        const path = [stage];
+        const points = new Set(await cluster.trace(args));
+        all.push(...[...points].map((point) => ({ ...round, point })));
+        path.push(await cluster.stage());
+        stage = await cluster.checkConverged(`after a whole ${change}`, path);
+      };
+      for (const [change, left] of LEFT) {
+        stage = await reach(cluster, { from: stage, to: CHANGES[change].from });
+        cluster.leave();
+        if (change === 'drop') await cluster.publish();
+        await cluster.killAt(left, cluster.args(change));
+        await note({ change, left }, RECOVER);
+      }
+      for (const change of ['create', 'upgrade', 'rollback', 'drop'] as const) {
+        stage = await reach(cluster, { from: stage, to: CHANGES[change].from });
+        cluster.leave();
+        if (change === 'drop') await cluster.publish();
+        await note({ change }, cluster.args(change));
+      }
+      const seen = new Set(all.map(({ point }) => point.split('.')[0]));
+      expect([...NODE_ACTIONS, ...MULTI_LABELS].filter((step) => !seen.has(step))).toEqual([]);
+      rounds = process.env.SHOVEL_TEST_ALL === '1' ? all : chosen(all, way);
+    }, 900_000);
+
+    it('leave what a single later command settles', async () => {
+      const left = [...rounds];
+      let stage = await cluster.stage();
+      let count = 0;
+      while (left.length > 0) {
+        const at = left.findIndex(({ change }) => CHANGES[change].from === stage);
+        const [round] = left.splice(Math.max(at, 0), 1);
+        if (!round) break;
+        stage = await reach(cluster, { from: stage, to: CHANGES[round.change].from });
+        stage = await play(cluster, { round, stage, turn: count });
+        count += 1;
+      }
+      stage = await reach(cluster, { from: stage, to: 'none' });
+      expect(count).toBe(rounds.length);
+      expect(cluster.bystanders.looks()).toBeGreaterThan(count);
+    }, 3_600_000);
   });
-  afterAll(() => cluster?.remove());
-
-  it('come by all that the code can do', async () => {
-    const all: Round[] = [];
-    let stage: SetStage = 'none';
-    const note = async (round: Omit<Round, 'point'>, args: readonly string[]) => {
-      const { change } = round;
-      const path = [stage];
-      const points = new Set(await cluster.trace(args));
-      all.push(...[...points].map((point) => ({ ...round, point })));
-      path.push(await cluster.stage());
-      stage = await cluster.checkConverged(`after a whole ${change}`, path);
-    };
-    for (const [change, left] of LEFT) {
-      stage = await reach(cluster, { from: stage, to: CHANGES[change].from });
-      cluster.leave();
-      if (change === 'drop') await cluster.publish();
-      await cluster.killAt(left, cluster.args(change));
-      await note({ change, left }, RECOVER);
-    }
-    for (const change of ['create', 'upgrade', 'rollback', 'drop'] as const) {
-      stage = await reach(cluster, { from: stage, to: CHANGES[change].from });
-      cluster.leave();
-      if (change === 'drop') await cluster.publish();
-      await note({ change }, cluster.args(change));
-    }
-    const seen = new Set(all.map(({ point }) => point.split('.')[0]));
-    expect([...NODE_ACTIONS, ...MULTI_LABELS].filter((step) => !seen.has(step))).toEqual([]);
-    rounds = process.env.SHOVEL_TEST_ALL === '1' ? all : chosen(all, way);
-  }, 900_000);
-
-  it('leave what a single later command settles', async () => {
-    const left = [...rounds];
-    let stage = await cluster.stage();
-    let count = 0;
-    while (left.length > 0) {
-      const at = left.findIndex(({ change }) => CHANGES[change].from === stage);
-      const [round] = left.splice(Math.max(at, 0), 1);
-      if (!round) break;
-      stage = await reach(cluster, { from: stage, to: CHANGES[round.change].from });
-      stage = await play(cluster, { round, stage, turn: count });
-      count += 1;
-    }
-    stage = await reach(cluster, { from: stage, to: 'none' });
-    expect(count).toBe(rounds.length);
-    expect(cluster.bystanders.looks()).toBeGreaterThan(count);
-  }, 3_600_000);
-});
+}
 
 /** Kills, lets one other command come by, and looks. */
 async function play(
@@ -139,7 +144,7 @@ async function reach(
   return stage;
 }
 
-/** One round per kind of point: the kinds are shared by the two ways to commit, changes and databases take turns. */
+/** One round per kind of point; changes and databases take turns. */
 function chosen(all: readonly Round[], way: string): Round[] {
   const kinds = [...new Set(all.map(({ point }) => kindOf(point)))].sort();
   return kinds.flatMap((kind, turn) => {
