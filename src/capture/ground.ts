@@ -43,8 +43,8 @@ async function steps(connection: PostgresConnection, options: GroundOptions): Pr
     found.push({ table: `log of set ${options.set}`, relids: [], statements: await logStatements(options) });
   }
   const functions = await existingFunctions(connection, options);
-  const triggers = await existingTriggers(connection, options);
-  found.push(...stubSteps(functions, options));
+  const triggers = await existingTriggers(connection, functions);
+  found.push(...stubSteps(new Set(functions.values()), options));
   for (const table of options.tables) found.push(...triggerSteps(table, { triggers, options }));
   return found;
 }
@@ -65,16 +65,17 @@ async function logStatements({ names, set }: GroundOptions): Promise<readonly st
   ];
 }
 
+/** Names of capture functions, of every set, by oid. */
 async function existingFunctions(
   connection: PostgresConnection,
   { names }: GroundOptions,
-): Promise<ReadonlySet<string>> {
+): Promise<ReadonlyMap<string, string>> {
   const rows = await connection.query(
-    `select p.proname from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    `select p.oid, p.proname from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = $1 and p.proname like 'capture\\_%'`,
     [names.schema],
   );
-  return new Set(rows.map((row) => row.proname ?? ''));
+  return new Map(rows.map((row) => [row.oid ?? '', row.proname ?? '']));
 }
 
 /** Apart from the triggers, so that no table is held while they are made. */
@@ -110,23 +111,27 @@ interface ExistingTrigger {
 
 const triggerKey = (relid: number, name: string) => `${relid} ${name}`;
 
+/** Triggers and functions are joined here: the server, by its statistics of before the set, goes through all pairs. */
 async function existingTriggers(
   connection: PostgresConnection,
-  { names }: GroundOptions,
+  functions: ReadonlyMap<string, string>,
 ): Promise<ReadonlyMap<string, ExistingTrigger>> {
+  if (functions.size === 0) return new Map();
   const rows = await connection.query(
-    `select t.tgrelid, t.tgname, t.tgenabled, p.proname from pg_catalog.pg_trigger t
-     join pg_catalog.pg_proc p on p.oid = t.tgfoid
-     where not t.tgisinternal and t.tgfoid = any (array(
-       select f.oid from pg_catalog.pg_proc f join pg_catalog.pg_namespace s on s.oid = f.pronamespace
-       where s.nspname = $1))`,
-    [names.schema],
+    `select t.tgrelid, t.tgname, t.tgenabled, t.tgfoid from pg_catalog.pg_trigger t where not t.tgisinternal`,
   );
   return new Map(
-    rows.map((row) => [
-      triggerKey(Number(row.tgrelid), row.tgname ?? ''),
-      { functionName: row.proname ?? '', enabled: row.tgenabled ?? '' },
-    ]),
+    rows.flatMap((row) => {
+      const functionName = functions.get(row.tgfoid ?? '');
+      return functionName === undefined
+        ? []
+        : [
+            [
+              triggerKey(Number(row.tgrelid), row.tgname ?? ''),
+              { functionName, enabled: row.tgenabled ?? '' },
+            ],
+          ];
+    }),
   );
 }
 
