@@ -5,6 +5,7 @@
 import { activationStatements } from '../capture/activate.js';
 import { describeTables } from '../capture/describe.js';
 import { planGround, prepareGround } from '../capture/ground.js';
+import { readStandingTables } from '../capture/renumber.js';
 import type { TableDescription } from '../capture/table-description.js';
 import { RefusedError } from '../errors.js';
 import type { NodeAnswer } from '../model/change-effects.js';
@@ -241,7 +242,8 @@ async function activate(task: NodeTask, write: Preparation): Promise<void> {
   const { connection, node } = task;
   const { document } = write;
   const leaving = node.role === 'leave';
-  for (const script of inScripts(activation({ node, document }, write))) await connection.script(script);
+  const statements = await activation({ connection, node, document }, write);
+  for (const script of inScripts(statements)) await connection.script(script);
   if (node.role === 'adopt') await beginIncarnation(task, write);
   const streams = leaving ? [] : Object.keys(document.configuration.streams);
   await connection.query(
@@ -286,19 +288,31 @@ async function beginIncarnation({ connection, intent }: NodeTask, { names }: Nod
   );
 }
 
-/** The statements of a version, for one node. */
-export function activation(
-  { node, document }: { readonly node: ChangeNode; readonly document: SetDocument },
+/** The statements of a version, for one node as it is now. */
+export async function activation(
+  {
+    connection,
+    node,
+    document,
+  }: {
+    readonly connection: PostgresConnection;
+    readonly node: ChangeNode;
+    readonly document: SetDocument;
+  },
   { names, tables }: { names: NodeNames; tables: readonly TableDescription[] },
-): readonly string[] {
+): Promise<readonly string[]> {
+  const { set, version } = document;
+  // A node that joins may have no schema yet, and holds nothing of the set that could stand.
+  const reads = node.role !== 'join' && tables.length > 0;
   return activationStatements({
     names,
-    set: document.set,
-    version: document.version,
+    set,
+    version,
     tables,
     rowBytes: document.configuration.limits.rowBytes,
     streams: node.role === 'leave' ? [] : Object.keys(document.configuration.streams),
     hash: sha256Hex,
+    ...(reads ? { standing: await readStandingTables(connection, { names, set, version }) } : {}),
   });
 }
 

@@ -43,7 +43,7 @@ export async function planOf(
             giveUpMs: context.giveUpMs ?? GIVE_UP_MS,
             waiting: context.say,
           })),
-          ...activation({ node, document: plan.document }, { names, tables }),
+          ...(await activation({ connection, node, document: plan.document }, { names, tables })),
         ],
       })),
   );

@@ -7,6 +7,7 @@ import { encodeCapturedTable } from '../model/captured-table.js';
 import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
 import { captureBody, captureFunction, NOTHING } from './function-body.js';
 import { functionNames, functionPattern, positionName, triggerOperations } from './generated-names.js';
+import { renumberStatement, type StandingTables, standingKey } from './renumber.js';
 import { columnTypes, type TableDescription } from './table-description.js';
 
 export interface ActivationOptions {
@@ -18,25 +19,36 @@ export interface ActivationOptions {
   readonly streams: readonly string[];
   /** sha256 (hex), for telling whether a definition changed. */
   readonly hash: (text: string) => string;
+  /** What the version before made here, as it stands: what is to stay so gets new numbers only. Default: none. */
+  readonly standing?: StandingTables;
 }
 
 /** To be run as the owner role (`set local role`). */
 export function activationStatements(options: ActivationOptions): readonly string[] {
+  const renumbered: string[] = [];
+  const made: string[] = [];
+  for (const table of options.tables) {
+    const definition = definitionOf(table, options);
+    const definitionHash = options.hash(definition);
+    const standing = options.standing?.get(standingKey({ relid: String(table.relid), definitionHash }));
+    if (standing !== undefined) renumbered.push(standing);
+    else made.push(activateTable(table, { definition, definitionHash, options }));
+  }
   return [
-    ...options.tables.map((table) => activateTable(table, options)),
+    ...(renumbered.length === 0 ? [] : [renumberStatement(renumbered, options)]),
+    ...made,
     retireTables(options),
     ...options.streams.map((stream) => addStream(stream, options)),
   ];
 }
 
-/** Registers the table under a new rel and makes its functions write that number. */
-function activateTable(table: TableDescription, options: ActivationOptions): string {
-  const operations = triggerOperations(table.captured);
-  const bodies = operations.map((operation) => [
+/** What captured_table keeps of the table, all bodies of its functions by their hashes among it. */
+function definitionOf(table: TableDescription, options: ActivationOptions): string {
+  const bodies = triggerOperations(table.captured).map((operation) => [
     operation,
     options.hash(captureBody(table, operation, options)),
   ]);
-  const definition = encodeCapturedTable({
+  return encodeCapturedTable({
     ...table.captured,
     made: {
       columns: [...(table.orders[0]?.columns ?? [])],
@@ -44,8 +56,21 @@ function activateTable(table: TableDescription, options: ActivationOptions): str
       bodies: Object.fromEntries(bodies),
     },
   });
+}
+
+/** Registers the table under a new rel and makes its functions write that number. */
+function activateTable(
+  table: TableDescription,
+  {
+    definition,
+    definitionHash,
+    options,
+  }: { readonly definition: string; readonly definitionHash: string; readonly options: ActivationOptions },
+): string {
   const schema = quoteIdentifier(options.names.schema);
-  const functions = operations.map((operation) => captureFunction(table, operation, options));
+  const functions = triggerOperations(table.captured).map((operation) =>
+    captureFunction(table, operation, options),
+  );
   const values = [
     quoteLiteral(options.set),
     String(options.version),
@@ -53,7 +78,7 @@ function activateTable(table: TableDescription, options: ActivationOptions): str
     quoteLiteral(table.captured.table),
     String(table.relid),
     quoteLiteral(definition),
-    quoteLiteral(options.hash(definition)),
+    quoteLiteral(definitionHash),
   ];
   const execute = functions.map((sql) => `  execute replace(${quoteLiteral(sql)}, '@rel@', number::text);`);
   return `do $activate$

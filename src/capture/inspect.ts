@@ -10,6 +10,7 @@ import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { describeTables } from './describe.js';
 import { captureBody } from './function-body.js';
 import { functionName, type TriggerOperation, triggerName, triggerOperations } from './generated-names.js';
+import { bodyWithoutNumber } from './renumber.js';
 import { columnTypes, type TableDescription } from './table-description.js';
 
 export interface CaptureFinding {
@@ -272,11 +273,7 @@ function functionFindings(
   for (const operation of triggerOperations(definition)) {
     const name = functionName(definition.base, operation);
     const actual = one.bodies.get(name);
-    // As it was before activation put the number in.
-    const body = actual
-      ?.slice(1, -1)
-      .replaceAll(`values (${rel}, `, 'values (@rel@, ')
-      .replaceAll(`select ${rel}, s.p, `, 'select @rel@, s.p, ');
+    const body = actual === undefined ? undefined : bodyWithoutNumber(actual, rel);
     if (body === undefined || options.hash(body) !== definition.made?.bodies[operation]) {
       findings.push({
         code: body === undefined ? 'function_missing' : 'function_replaced',

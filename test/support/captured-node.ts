@@ -6,6 +6,7 @@ import { activationStatements } from '../../src/capture/activate.js';
 import { describeTables } from '../../src/capture/describe.js';
 import { prepareGround } from '../../src/capture/ground.js';
 import { removeCapture } from '../../src/capture/remove.js';
+import { readStandingTables } from '../../src/capture/renumber.js';
 import type { CatalogIssue, TableDescription } from '../../src/capture/table-description.js';
 import { type CapturedTable, decodeCapturedTable } from '../../src/model/captured-table.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
@@ -132,6 +133,7 @@ export class CapturedNode {
       rowBytes: configuration.limits.rowBytes,
       streams: Object.keys(configuration.streams),
       hash: sha256Hex,
+      standing: await readStandingTables(this.connection, { names, set: SET, version: this.#version }),
     });
     await transaction(this.connection, async () => {
       await this.connection.script(`set local role ${quoteIdentifier(names.owner)}`);
