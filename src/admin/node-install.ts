@@ -68,10 +68,20 @@ export async function openNodeFence({
 export async function groundNode(task: NodeTask): Promise<NodeAnswer> {
   const { context, connection, fence } = task;
   const behind = behindFence(connection, { names: namesOf(context), fence });
-  const tables = await tablesOf(task);
-  // Another administrator may make the same log and functions at this moment: look again at what is missing.
-  await withRetries(() => prepareGround(behind, groundOptions(task, tables)));
+  await groundTables(task, behind);
   return { kind: 'done' };
+}
+
+/**
+ * Partitions come and go, and another administrator may make the same log and functions at this moment: every try
+ * looks again at what there is and what is missing.
+ */
+function groundTables(task: NodeTask, connection: PostgresConnection): Promise<readonly TableDescription[]> {
+  return withRetries(async () => {
+    const tables = await tablesOf(task);
+    await prepareGround(connection, groundOptions(task, tables));
+    return tables;
+  });
 }
 
 /** @throws ConfigurationError that lists what the catalog has against the set file */
@@ -346,8 +356,7 @@ export async function applyNode(task: NodeTask): Promise<NodeAnswer> {
     return found;
   });
   if (already) return { kind: 'done' };
-  const tables = node.role === 'leave' ? [] : await tablesOf(task);
-  if (node.role !== 'leave') await prepareGround(behind, groundOptions(task, tables));
+  const tables = node.role === 'leave' ? [] : await groundTables(task, behind);
   await transaction(behind, async () => {
     await connection.script(`set local lock_timeout = '${OWN_ROWS_TIMEOUT}'`);
     await connection.script(`set local role ${quoteIdentifier(names.owner)}`);
