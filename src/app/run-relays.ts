@@ -52,7 +52,7 @@ export async function runRelays(
   options: RunRelaysOptions,
 ): Promise<readonly RelaySummary[]> {
   const say = options.say ?? (() => undefined);
-  return withAdmin({ ...settings, say }, async (context) => {
+  const running = withAdmin({ ...settings, say }, async (context) => {
     const sets = await findSets(context, options);
     for (const set of sets) checkSet(set, options);
     for (const set of sets) await settle(context, set.name);
@@ -62,6 +62,11 @@ export async function runRelays(
     const error = options.once ? firstError(ends) : undefined;
     if (error !== undefined) throw error;
     return ends.flatMap((end) => (end.kind === 'ended' ? [end.summary] : []));
+  });
+  return running.catch((error: unknown) => {
+    // Told to stop before a relay had begun.
+    if (settings.signal.aborted && error === settings.signal.reason) return [];
+    throw error;
   });
 }
 

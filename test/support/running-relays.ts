@@ -17,7 +17,8 @@ export interface RunningRelays {
   stop(): Promise<readonly RelaySummary[]>;
 }
 
-export interface StartRelays extends Partial<Pick<RunRelaysOptions, 'database' | 'once' | 'fromTicket'>> {
+export interface StartRelays
+  extends Partial<Pick<RunRelaysOptions, 'database' | 'once' | 'fromTicket' | 'say'>> {
   readonly cluster: string;
   /** Default: the shared ZooKeeper. */
   readonly hosts?: string;
@@ -45,6 +46,7 @@ export function startRelays(options: StartRelays): RunningRelays {
     once,
     ...(options.database === undefined ? {} : { database: options.database }),
     ...(options.fromTicket === undefined ? {} : { fromTicket: options.fromTicket }),
+    ...(options.say === undefined ? {} : { say: options.say }),
     stats: (one) => stats.set(`${one.set}/${one.database}/${one.stream}`, one),
   });
   ended.catch(() => undefined);
