@@ -50,7 +50,7 @@ export async function adoptNode(
         'node_unknown',
         `Database ${database} holds nothing of this node of set ${name}.`,
         {
-          hint: 'Take the database out of the set file and in again: it joins as a new node.',
+          hint: `Take the database out of the set file (shovel set upgrade ${name} FILE --force) and in again: it joins as a new node.`,
           details: { set: name, database },
         },
       );

@@ -298,7 +298,7 @@ function verdictError({
       );
     default:
       return new IntegrityError('node_lost', `Database ${database} holds nothing of set ${set} any more.`, {
-        hint: `Check its DSN; after a restore: shovel node adopt ${set} ${database}.`,
+        hint: `Check its DSN. If it lost it for good, take it out of the set file: shovel set upgrade ${set} FILE --force; put in again it joins as a new node.`,
         details,
       });
   }

@@ -21,7 +21,7 @@ import {
   requireVersion,
   setNotFound,
 } from './load-set.js';
-import { compareIdentity, type DatabaseIdentity, readDrift } from './node-rows.js';
+import { compareIdentity, type DatabaseIdentity, readDrift, readNodeRows } from './node-rows.js';
 import { type NodeSessions, withSessions } from './node-sessions.js';
 import { type Plan, planOf } from './plan.js';
 import { recoverBefore } from './recover.js';
@@ -35,7 +35,7 @@ export interface UpgradeSetOptions {
   /** Also waits until every writer that began before is gone from newly captured tables. */
   readonly wait: boolean;
   readonly dryRun: boolean;
-  /** Goes on where a publication would carry our tables; leaves behind leaving databases that can't be reached. */
+  /** Goes on where a publication would carry our tables; leaves behind leaving databases that can't be reached, or hold nothing of it. */
   readonly force?: boolean;
 }
 
@@ -203,8 +203,14 @@ async function leavingNodes(
     if (surveyed.some((one) => one.database === node.database)) continue;
     const dsn = old.configuration.databases[node.database]?.dsn ?? '';
     try {
-      await sessions.connection({ database: node.database, dsn });
-      leaving.push({ ...node, dsn, role: 'leave' });
+      const connection = await sessions.connection({ database: node.database, dsn });
+      const rows = force ? await readNodeRows(connection, { names: namesOf(context) }) : undefined;
+      if (rows?.some((row) => row.set === old.set && row.nodeId === node.nodeId) === false) {
+        context.say(`database ${node.database} holds nothing of the set: there is nothing to take away`);
+        left.push(node.database);
+      } else {
+        leaving.push({ ...node, dsn, role: 'leave' });
+      }
     } catch (error) {
       if (!force || !(error instanceof UnreachableError)) throw error;
       context.say(`database ${node.database} is left behind: ${error.message}`);

@@ -19,7 +19,7 @@ export async function checkSchema({
         finding('schema_missing', {
           object,
           message: `Database ${database} has no schema ${names.schema} (or it may not be seen by ${connection.display}), though sets are in it: nothing is captured there.`,
-          fix: 'Correct its DSN, or take the database out of the set file and in again',
+          fix: 'Correct its DSN, or take the database out of the set file (shovel set upgrade --force) and in again',
         }),
       ];
     }

@@ -115,7 +115,7 @@ async function expected(document: SetDocument, probe: NodeProbe): Promise<readon
         finding('node_lost', {
           object,
           message: `Database ${database} holds nothing of set ${set} any more: nothing is captured there.`,
-          fix: `Correct its DSN, or take it out of the set file and in again; if the set was dropped since: shovel set drop ${set} --force`,
+          fix: `Correct its DSN, or take it out of the set file (shovel set upgrade ${set} FILE --force) and in again; if the set was dropped since: shovel set drop ${set} --force`,
         }),
       ];
   }
