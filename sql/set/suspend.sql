@@ -48,14 +48,14 @@ $shovel$;
 
 -- Purpose:    turns a suspended capture on again. Tickets are drawn again when the node is taken on as a new incarnation,
 --             which begins at a ticket of its own: to be drawn when all writers of before this call have ended, for they
---             may have rows that are in no log.
+--             may have rows that are in no log. Limits are looked at afresh: what is over them is still to be trimmed.
 -- Returns:    whether capture was suspended
 -- Locks:      the set's head row
 create or replace function @schema@.resume_@set@() returns boolean
   language plpgsql volatile as $shovel$
 begin
   perform from @schema@.set_head h where h.set_name = '@set@' for update;
-  update @schema@.set_head h set resuming_since = pg_catalog.clock_timestamp()
+  update @schema@.set_head h set resuming_since = pg_catalog.clock_timestamp(), over_since = null
     from @schema@.replication_set r
     where h.set_name = '@set@' and r.set_name = h.set_name and h.suspended_incarnation >= r.incarnation;
   if not found and not exists (select from @schema@.switch_@set@ s where s.last_value & 8 <> 0) then

@@ -217,5 +217,6 @@ function relayOptions(
     logger,
     signal,
     ...(options.stats === undefined ? {} : { stats: options.stats }),
+    ...(context.failpoint === undefined ? {} : { failpoint: context.failpoint }),
   };
 }

@@ -56,6 +56,8 @@ export interface CheckLimitsOptions extends NodeSet {
   readonly patienceMs?: number | undefined;
   /** Only looks: records nothing and suspends nothing. */
   readonly readOnly?: boolean;
+  /** Called before and after each step of a suspension; tests kill the process there. */
+  readonly failpoint?: ((name: string) => Promise<void>) | undefined;
 }
 
 export interface LimitCheck {
@@ -155,7 +157,7 @@ function peopleTime(ms: number): string {
   return minutes < 120 ? `${Math.floor(minutes)} min` : `${Math.floor(minutes / 60)} h`;
 }
 
-/** Whether a limit has been passed for long enough. */
+/** Whether a limit has been passed for long enough; the time in which capture was suspended does not count. */
 async function record(
   connection: PostgresConnection,
   { names, set, reading, patienceMs = 60_000 }: CheckLimitsOptions & { readonly reading: LimitReading },
@@ -164,8 +166,10 @@ async function record(
     `update ${quoteIdentifier(names.schema)}.set_head h
      set watched_at = pg_catalog.clock_timestamp(), log_bytes = $2, lag = $3::bigint * interval '1 millisecond',
        over_limits = nullif($4::text[], '{}'),
-       over_since = case when $4::text[] <> '{}' then coalesce(h.over_since, pg_catalog.clock_timestamp()) end
-     where h.set_name = $1
+       over_since = case when $4::text[] <> '{}' and not coalesce(h.suspended_incarnation >= r.incarnation, false)
+         then coalesce(h.over_since, pg_catalog.clock_timestamp()) end
+     from ${quoteIdentifier(names.schema)}.replication_set r
+     where h.set_name = $1 and r.set_name = h.set_name
      returning h.over_since <= pg_catalog.clock_timestamp() - $5::bigint * interval '1 millisecond' as lasting`,
     [
       set,
@@ -209,12 +213,23 @@ export async function readSuspension(
  */
 export async function suspendCapture(
   connection: PostgresConnection,
-  { names, set, epoch, reason }: NodeSet & { readonly epoch?: bigint; readonly reason: string },
+  {
+    names,
+    set,
+    epoch,
+    reason,
+    failpoint,
+  }: NodeSet & Pick<CheckLimitsOptions, 'epoch' | 'failpoint'> & { readonly reason: string },
 ): Promise<Suspension | undefined> {
   const call = `select s.capturing from ${quoteIdentifier(names.schema)}.suspend_${set}($1, $2) s`;
   const values = [epoch?.toString() ?? null, reason];
+  await failpoint?.('suspend.record.before');
   const [recorded] = await connection.query(call, values);
-  if (recorded?.capturing === 't') await connection.query(call, values);
+  await failpoint?.('suspend.record.after');
+  if (recorded?.capturing === 't') {
+    await connection.query(call, values);
+    await failpoint?.('suspend.turn.after');
+  }
   return readSuspension(connection, { names, set });
 }
 

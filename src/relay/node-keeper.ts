@@ -48,6 +48,7 @@ export interface NodeKeeperOptions {
   readonly stop: AbortSignal;
   /** Break off whatever is under way. */
   readonly leave: AbortSignal;
+  readonly failpoint?: ((name: string) => Promise<void>) | undefined;
 }
 
 export type KeeperOutcome =
@@ -77,11 +78,11 @@ export class NodeKeeper {
   #trimmed = false;
 
   constructor(options: NodeKeeperOptions) {
-    const { clock, logger, log, epoch, limits } = options;
+    const { clock, logger, log, epoch, limits, failpoint } = options;
     this.#options = options;
     this.#pace = new Pace(options.pace);
     this.#limits = new LimitWatch({
-      check: { names: log.names, set: log.set, limits, epoch, patienceMs: options.limitsEveryMs },
+      check: { names: log.names, set: log.set, limits, epoch, patienceMs: options.limitsEveryMs, failpoint },
       everyMs: options.limitsEveryMs,
       clock,
       logger,
@@ -204,11 +205,10 @@ export class NodeKeeper {
   async once(giveUpMs: number): Promise<KeeperOutcome> {
     const { board } = this.#options;
     return this.#until(giveUpMs, async (live) => {
-      let suspension = await this.#suspension(live);
-      if (suspension === undefined) {
-        await live.drawer.drawNow();
-        suspension = await this.#limits.step(live.connection);
-      }
+      const before = await this.#suspension(live);
+      if (before === undefined) await live.drawer.drawNow();
+      // Who recorded a suspension may have died before the switch was turned.
+      const suspension = (await this.#limits.step(live.connection)) ?? before;
       if (suspension === undefined) board.announce(live.drawer.newest);
       else await this.#last(live, suspension);
       return { kind: 'stopped' };

@@ -61,6 +61,8 @@ export interface RelayOptions {
   /** Ends the relay within 10 s, at the end of a batch where that comes soon enough. */
   readonly signal: AbortSignal;
   readonly stats?: (stats: StreamStats) => void;
+  /** Called before and after effects on the node that tests let it die at. */
+  readonly failpoint?: (name: string) => Promise<void>;
   readonly tuning?: RelayTuning;
 }
 

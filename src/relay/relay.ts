@@ -248,6 +248,7 @@ class Relay {
       logger: this.#logger,
       stop: term.stop,
       leave: term.leave,
+      failpoint: this.#options.failpoint,
     });
     const giveUpMs = tuning?.giveUpMs ?? GIVE_UP_MS;
     const watching = watchCapture({

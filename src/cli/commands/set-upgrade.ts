@@ -12,7 +12,10 @@ export function addSetUpgrade(set: ShovelCommand, runner: Runner): void {
       'give a set the configuration of a file, in all databases or in none; NAME@VERSION: only from there',
     )
     .option('--wait', 'return when capture covers every transaction that writes')
-    .option('--force', 'though a publication would carry the log, or a leaving database is away or lost the set')
+    .option(
+      '--force',
+      'though a publication would carry the log, or a leaving database is away or lost the set',
+    )
     .option('--dry-run', 'show the exact plan, write nothing')
     .examples(
       ['shovel set upgrade example.yaml'],
