@@ -6,7 +6,7 @@
  * even that can't be printed the row is logged as unreadable, with its SQLSTATE. The insert stands outside the block:
  * it names only our own columns. Nothing is read but settings and sequences.
  */
-import type { NodeNames } from '../postgres/sql-files.js';
+import { type NodeNames, quoteLiteral } from '../postgres/sql-files.js';
 import {
   chooseSegment,
   type FunctionOptions,
@@ -17,6 +17,7 @@ import {
 } from './log-insert.js';
 import { settingsTest } from './pinned-settings.js';
 import {
+  clearColumns,
   directImage,
   directKey,
   extraImage,
@@ -29,6 +30,7 @@ import {
   type RowVariable,
   sandboxedExtra,
   shapeTest,
+  unchanged,
 } from './row-image.js';
 import type { TableDescription } from './table-description.js';
 
@@ -77,7 +79,7 @@ export function rowBody(table: TableDescription, operation: RowOperation, option
     ? `${quick.size} operator(pg_catalog.<=) ${options.rowBytes}`
     : `m_ is null and ${made(operation)} is not null and ${size()} operator(pg_catalog.<=) ${options.rowBytes}`;
   const again = `  if ${made(operation)} is null then
-${rowAttempt(table, operation, options)}
+${omitsColumns(table, operation) ? '    NEW := r_;\n    x_ := null;\n' : ''}${rowAttempt(table, operation, options)}
   end if;
 `;
   return `declare
@@ -114,13 +116,13 @@ function quickAttempt(
   const { next, all } = rowsOf(operation);
   const whole = table.captured.before === 'full';
   const omits = omitsColumns(table, operation);
-  if (omits || table.columns.some((column) => column.asText)) return undefined;
+  if (table.columns.some((column) => column.asText)) return undefined;
   const logged = all.filter((row) => row === next || !oldOnChange(table, operation));
   const last = next ?? 'OLD';
   const both = whole && logged.length > 1;
-  const extra = extrasFound(table, { rows: logged, whole, omits, names: options.names });
+  const extra = extrasFound(table, { rows: logged, whole, omits: false, names: options.names });
   const conditions = [
-    operation === 'u' ? keyKept(table) : undefined,
+    operation === 'u' && !omits ? keyKept(table) : undefined,
     both && shapeTest(table, 'OLD') ? 'o_ is not null' : next || whole ? shapeTest(table, last) : undefined,
     extra.length > 0 ? `not (${extra.map(({ test }) => test).join(' or ')})` : undefined,
   ].filter((condition) => condition !== undefined);
@@ -137,14 +139,26 @@ function quickAttempt(
     const tests = row === last ? conditions : first;
     return tests.length > 0 ? `case when ${tests.join(' and ')} then ${image(row)} end` : image(row);
   };
+  const assign = (indent: string) =>
+    logged.map((row) => `${indent}${variable(row)} := ${value(row)};`).join('\n');
   return {
     statements: `  begin
-${logged.map((row) => `    ${variable(row)} := ${value(row)};`).join('\n')}
+${omits ? omitAll(table, assign('      ')) : assign('    ')}
   exception when others then
     null;
   end;`,
     size: logged.map((row) => `pg_catalog.octet_length(${variable(row)})`).join(' operator(pg_catalog.+) '),
   };
+}
+
+/** Where none of the columns that may be left out has changed, which is so in most updates. */
+function omitAll(table: TableDescription, images: string): string {
+  const conditions = [keyKept(table), unchanged(table, table.omitted)];
+  return `    if ${conditions.join(' and ')} then
+${clearColumns(table.omitted, '      ')}
+${images}
+      x_ := ${quoteLiteral(JSON.stringify({ update: { unchanged: table.omitted } }))};
+    end if;`;
 }
 
 /** What is null where the row was not of the columns that the function was made for. */
@@ -228,7 +242,9 @@ export function rowInsert(
     ...((old && !unlogged) || !common ? { old: 'o_' } : {}),
     ...(next ? { new: 'n_' } : {}),
     ...(common ? {} : { mark: 'm_', meta: 'c_' }),
-    ...(!common || (common === 'long' && hasExtras(table, operation)) ? { extra: 'x_' } : {}),
+    ...(!common || (common === 'long' && hasExtras(table, operation)) || omitsColumns(table, operation)
+      ? { extra: 'x_' }
+      : {}),
   };
   return insert(options, values, common ? '\n    return z_;' : '');
 }

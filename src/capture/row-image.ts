@@ -131,30 +131,47 @@ export function pinnedKey(table: TableDescription, row: RowVariable, names: Node
   return columns ? sandboxed(names, `row_pick(${row}, ${textArray(columns)}, true)`) : undefined;
 }
 
+/** Their equality is that of their bytes, texts' under collation C; a record of them would copy each value once more. */
+const BYTES_TYPES = /^(text|character varying(\(\d+\))?|bytea)$/;
+
+/** True where an update left these columns as they were, to the byte: also of types without an equality. */
+export function unchanged(table: TableDescription, names: readonly string[]): string {
+  const value = (row: RowVariable, name: string) => `${row}.${quoteIdentifier(name)}`;
+  const type = (name: string) => table.columns.find((column) => column.name === name)?.type ?? '';
+  const plain = names.filter((name) => !table.isolated && BYTES_TYPES.test(type(name)));
+  const others = names.filter((name) => !plain.includes(name));
+  const image = (row: RowVariable) => `ROW(${others.map((name) => value(row, name)).join(', ')})`;
+  return [
+    ...plain.map((name) => {
+      const [old, next] = [value('OLD', name), value('NEW', name)];
+      const collation = type(name) === 'bytea' ? '' : ' collate pg_catalog."C"';
+      return `coalesce(${old} ${EQUALS} ${next}${collation}, pg_catalog.num_nulls(${old}, ${next}) ${EQUALS} 2)`;
+    }),
+    ...(others.length > 0 ? [`pg_catalog.record_image_eq(${image('OLD')}, ${image('NEW')})`] : []),
+  ].join(' and ');
+}
+
+/** Takes columns out of NEW, which is ours alone in an AFTER trigger. */
+export function clearColumns(names: readonly string[], indent: string): string {
+  return names.map((name) => `${indent}NEW.${quoteIdentifier(name)} := null;`).join('\n');
+}
+
 /**
- * Statements that take unchanged wide columns out of NEW, which is ours alone in an AFTER trigger, and name them in
- * u_. Images are compared bytewise, so types without an equality will do; mostly none has changed, so all are compared
- * at once first.
+ * Statements that take unchanged wide columns out of NEW and name them in u_. Mostly none has changed, so all are
+ * compared at once first.
  */
 export function omitUnchanged(table: TableDescription): string {
   if (table.omitted.length === 0) return '';
-  const image = (row: RowVariable, columns: readonly string[]) =>
-    `ROW(${columns.map((column) => `${row}.${quoteIdentifier(column)}`).join(', ')})`;
-  const same = (columns: readonly string[]) =>
-    `pg_catalog.record_image_eq(${image('OLD', columns)}, ${image('NEW', columns)})`;
-  const clear = (column: string) => `NEW.${quoteIdentifier(column)} := null;`;
   const each = table.omitted.map(
-    (column) => `      if ${same([column])} then
-        ${clear(column)}
+    (column) => `      if ${unchanged(table, [column])} then
+${clearColumns([column], '        ')}
         u_ := pg_catalog.array_append(u_, ${quoteLiteral(column)}::${TEXT});
       end if;`,
   );
-  return `    if ${same(table.omitted)} then
-${table.omitted.map((column) => `      ${clear(column)}`).join('\n')}
+  return `    if ${unchanged(table, table.omitted)} then
+${clearColumns(table.omitted, '      ')}
       u_ := ${textArray(table.omitted)};
-    else
-${each.join('\n')}
-    end if;`;
+${table.omitted.length > 1 ? `    else\n${each.join('\n')}\n` : ''}    end if;`;
 }
 
 /** Whether a row needs more than its JSON, and the JSON of what it needs. */

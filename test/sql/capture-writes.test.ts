@@ -23,6 +23,8 @@ create table "Order Items; ""odd"" ünï" ("Key; ""k""" int primary key, "größ
 create table "${'t'.repeat(63)}" ("${'c'.repeat(63)}" int primary key, v int);
 create table wide (id int primary key, big text, other int);
 alter table wide alter big set storage external;
+create collation anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+create table several (id int primary key, name text collate anycase, v varchar(20), b bytea, n int[], j jsonb, other int);
 create table full_image (id int primary key, v text, n numeric);
 `;
 
@@ -36,6 +38,7 @@ const TABLES = `
 - { name: 'public."Order Items; ""odd"" ünï"' }
 - { name: public.${'t'.repeat(63)} }
 - { name: public.wide, unchanged_wide: omit }
+- { name: public.several, unchanged_wide: omit }
 - { name: public.full_image, before: full }
 `;
 
@@ -236,6 +239,25 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       ['K', false, '{"update":{"unchanged":["big"]}}'],
       ['U', false, null],
     ]);
+    await expectReplayed();
+  });
+
+  it.each([
+    ['other = 1', ['name', 'v', 'b', 'n', 'j']],
+    [`name = 'A'`, ['v', 'b', 'n', 'j']],
+    [`v = ''`, ['name', 'b', 'n', 'j']],
+    ['b = null', ['name', 'v', 'n', 'j']],
+    [`n = '[0:0]={1}', other = 2`, ['name', 'v', 'b', 'j']],
+    [`j = '{"a": 1.0}'`, ['name', 'v', 'b', 'n']],
+    [`name = 'b', v = 'c', b = 'd', n = '{}', j = '[]'`, undefined],
+    ['id = 2', ['name', 'v', 'b', 'n', 'j']],
+  ])('compares what may be left out byte by byte: %s', async (change, unchanged) => {
+    await run(`delete from several; insert into several values (1, 'a', null, 'x', '{1}', '{"a": 1}', 0)`);
+    const before = await node.lastSeq();
+    await run(`update several set ${change}`);
+    const rows = await node.log(`l.seq > ${before}`);
+    const extra = rows[0]?.extra ?? undefined;
+    expect(extra && JSON.parse(extra).update.unchanged).toEqual(unchanged);
     await expectReplayed();
   });
 
