@@ -25,17 +25,26 @@ export async function waitForActivation(
     readonly tables: readonly TableDescription[];
   }[],
 ): Promise<void> {
-  await waitForWriters(
-    context,
-    nodes.map(({ database, connection, tables }) => ({
-      database,
-      connection,
-      relids: tables.flatMap((table) => [
-        table.relid,
-        ...table.partitions.map((partition) => partition.relid),
-      ]),
-    })),
-  );
+  try {
+    await waitForWriters(
+      context,
+      nodes.map(({ database, connection, tables }) => ({
+        database,
+        connection,
+        relids: tables.flatMap((table) => [
+          table.relid,
+          ...table.partitions.map((partition) => partition.relid),
+        ]),
+      })),
+    );
+  } catch (error) {
+    if (context.signal.aborted) {
+      context.say(
+        'the change is done in all databases; only the wait for transactions from before is broken off',
+      );
+    }
+    throw error;
+  }
 }
 
 /** Until all have ended who hold one of these tables for writing at the time of the call. */

@@ -8,7 +8,9 @@ export function catalogError(issues: readonly CatalogIssue[], database: string):
   const lines = issues.map((issue) => issue.message);
   const message =
     issues.length === 1 && first
-      ? `${first.message.replace(/\.$/, '')} (database ${database}).`
+      ? first.message.endsWith(` (database ${database}).`)
+        ? first.message
+        : `${first.message.replace(/\.$/, '')} (database ${database}).`
       : `${issues.length} problems with the tables of database ${database}: ${lines.join(' ')}`;
   return new ConfigurationError(code, message, {
     hint: first?.hint ?? 'Check the tables of the set file.',

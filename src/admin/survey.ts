@@ -67,7 +67,12 @@ export async function surveyNodes(
     if (all.length > 0) found.push({ database: node.database, issues: all });
     surveyed.push({ ...node, tables, row: rows.find((row) => row.set === options.configuration.name) });
   }
-  const issues = found.flatMap((one) => one.issues);
+  const several = nodes.length > 1;
+  const issues = found.flatMap(({ database, issues: some }) =>
+    some.map((issue) =>
+      several ? { ...issue, message: issue.message.replace(/\.$/, ` (database ${database}).`) } : issue,
+    ),
+  );
   if (issues.length > 0) throw catalogError(issues, found.map((one) => one.database).join(', '));
   return surveyed;
 }

@@ -74,8 +74,9 @@ function issueLines(issues: unknown): readonly string[] {
     };
     const place = field('line') === undefined ? '' : `${field('file')}:${field('line')}:${field('column')}: `;
     const path = field('path') ? ` (${field('path')})` : '';
-    const hint = field('hint') === undefined ? '' : `; ${field('hint')}`;
-    return [`${place}${field('message') ?? ''}${path}${hint}`];
+    const hint = field('hint');
+    const message = `${field('message') ?? ''}${path}`;
+    return [`${place}${hint === undefined ? message : `${message.replace(/\.$/, '')}; ${hint}`}`];
   });
 }
 

@@ -68,17 +68,71 @@ export function setName(text: string): string {
   });
 }
 
+/**
+ * What `work` has against tables of the file (`details.issues`) gets the places where the file names them.
+ * @throws UsageError `stdin_is_terminal`, ConfigurationError `set_file_unreadable`, `set_file_invalid`; what `work` throws
+ */
+export async function withSetFile<T>(
+  args: SetArguments,
+  host: Host,
+  work: (configuration: SetConfiguration) => Promise<T>,
+): Promise<T> {
+  const { configuration, file, tablePlaces } = await loadSetFile(args, host);
+  try {
+    return await work(configuration);
+  } catch (error) {
+    throw error instanceof ConfigurationError ? located(error, { file, tablePlaces }) : error;
+  }
+}
+
 /** @throws UsageError `stdin_is_terminal`, ConfigurationError `set_file_unreadable`, `set_file_invalid` */
 export async function readSetFile(args: SetArguments, host: Host): Promise<SetConfiguration> {
-  const { file, reference } = args;
-  const text = await (file === '-' ? readStdin(host) : readPath(file));
+  return (await loadSetFile(args, host)).configuration;
+}
+
+function located(
+  error: ConfigurationError,
+  { file, tablePlaces }: Pick<LoadedSetFile, 'file' | 'tablePlaces'>,
+): ConfigurationError {
+  const { issues } = error.details;
+  if (!Array.isArray(issues)) return error;
+  const placed = issues.map((issue: unknown) => {
+    if (typeof issue !== 'object' || issue === null || !('table' in issue)) return issue;
+    const table = String(issue.table);
+    const place = tablePlaces.get(table) ?? tablePlaces.get(`${table.slice(0, table.indexOf('.'))}.*`);
+    return place === undefined ? issue : { ...issue, file, ...place };
+  });
+  const [only, ...others] = placed;
+  const where = others.length === 0 && isPlaced(only) ? `${file}:${only.line}:${only.column}: ` : '';
+  return new ConfigurationError(error.code, `${where}${error.message}`, {
+    hint: error.hint,
+    details: { ...error.details, issues: placed },
+    cause: error,
+  });
+}
+
+function isPlaced(issue: unknown): issue is { readonly line: number; readonly column: number } {
+  return typeof issue === 'object' && issue !== null && 'line' in issue && 'column' in issue;
+}
+
+interface LoadedSetFile {
+  readonly configuration: SetConfiguration;
+  /** As it is called in messages. */
+  readonly file: string;
+  readonly tablePlaces: ReadonlyMap<string, { readonly line: number; readonly column: number }>;
+}
+
+async function loadSetFile(args: SetArguments, host: Host): Promise<LoadedSetFile> {
+  const { reference } = args;
+  const text = await (args.file === '-' ? readStdin(host) : readPath(args.file));
+  const file = args.file === '-' ? 'stdin' : args.file;
   const { parseSetFile, setFileError } = await import('../model/set-file.js');
   const parsed = parseSetFile(text, {
-    file: file === '-' ? 'stdin' : file,
+    file,
     ...(reference === undefined ? {} : { name: reference.name }),
   });
   if (parsed.configuration === undefined) throw setFileError(parsed.issues);
-  return parsed.configuration;
+  return { configuration: parsed.configuration, tablePlaces: parsed.tablePlaces, file };
 }
 
 function readStdin(host: Host): Promise<string> {

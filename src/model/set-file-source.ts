@@ -29,7 +29,8 @@ interface SourceProblem {
   readonly hint?: string;
 }
 
-interface Place {
+/** Line and column count from 1. */
+export interface Place {
   readonly line: number;
   readonly column: number;
 }

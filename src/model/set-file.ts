@@ -4,11 +4,12 @@
  * build (defaults), stored (canonical JSON).
  */
 import { ConfigurationError } from '../errors.js';
+import { parseTableName } from './names.js';
 import type { SetConfiguration } from './set-configuration.js';
 import { checkSetFile } from './set-file-check.js';
 import type { Finding } from './set-file-issues.js';
 import { formatPath } from './set-file-path.js';
-import { readSource, type Source } from './set-file-source.js';
+import { type Place, readSource, type Source } from './set-file-source.js';
 
 /** A mistake in a set file. Line and column count from 1; `path` is like `tables[0].columns[1]`, empty at the top. */
 export interface Issue {
@@ -21,7 +22,12 @@ export interface Issue {
 }
 
 export type ParsedSetFile =
-  | { readonly configuration: SetConfiguration; readonly issues?: never }
+  | {
+      readonly configuration: SetConfiguration;
+      /** Where each entry of `tables` has its name, by `schema.table` or `schema.*`, unquoted. */
+      readonly tablePlaces: ReadonlyMap<string, Place>;
+      readonly issues?: never;
+    }
   | { readonly issues: readonly Issue[]; readonly configuration?: never };
 
 /**
@@ -40,7 +46,7 @@ export function parseSetFile(
   }
   const checked = checkSetFile(source.data, name === undefined ? {} : { name });
   if ('configuration' in checked && source.problems.length === 0) {
-    return { configuration: checked.configuration };
+    return { configuration: checked.configuration, tablePlaces: placesOfTables(source) };
   }
   const problems: Issue[] = source.problems.map(({ path, ...problem }) => ({
     file,
@@ -55,6 +61,21 @@ export function parseSetFile(
     (finding) => !(source.broken && finding.missing === true) && !told.has(formatPath(finding.path)),
   );
   return { issues: inOrder([...problems, ...known.map((finding) => placed(finding, { file, source }))]) };
+}
+
+function placesOfTables(source: Source): ReadonlyMap<string, Place> {
+  const places = new Map<string, Place>();
+  const { data } = source;
+  const tables: unknown = typeof data === 'object' && data !== null && 'tables' in data ? data.tables : [];
+  if (!Array.isArray(tables)) return places;
+  tables.forEach((entry: unknown, index) => {
+    const text: unknown = typeof entry === 'object' && entry !== null && 'name' in entry ? entry.name : '';
+    const parsed = parseTableName(String(text));
+    if (!('name' in parsed)) return;
+    const { schema, table } = parsed.name;
+    places.set(`${schema}.${table}`, source.valuePlace(['tables', index, 'name']));
+  });
+  return places;
 }
 
 function placed(finding: Finding, context: { readonly file: string; readonly source: Source }): Issue {

@@ -267,7 +267,7 @@ class StreamRelay {
 
   /** Decides what an error means for the stream; undefined: try again. */
   async #failed(error: unknown): Promise<StreamOutcome | undefined> {
-    const { clock, stop, logger, stream, giveUpMs } = this.#options;
+    const { clock, stop, logger, giveUpMs } = this.#options;
     if (stop.aborted && !(error instanceof FencedError)) return { kind: 'stopped' };
     if (await isGone(error, this.#options.openSession)) return { kind: 'gone' };
     const failure = asShovelError(error);
@@ -280,14 +280,14 @@ class StreamRelay {
     if (!retryable || late) {
       this.#error = failure;
       this.#tell('failed');
-      logger.error({ stream, error: failure }, 'the stream has stopped');
+      logger.error({ error: failure }, 'the stream has stopped');
       return { kind: 'failed', error: failure };
     }
     const pause = this.#backoff.next();
     this.#error = failure;
     this.#tell('retrying');
     logger[pause.level](
-      { stream, error: failure, attempt: pause.attempt, pause_ms: pause.ms },
+      { error: failure, attempt: pause.attempt, pause_ms: pause.ms },
       'the stream met an error, trying again',
     );
     await this.#close();

@@ -213,7 +213,7 @@ describe('with a cluster and a set', () => {
       input: () => setFile({ name: 'second', tables: 'public.nosuch' }),
       exit: 20,
       code: 'table_missing',
-      names: ['public.nosuch', 'main'],
+      names: ['stdin:', 'public.nosuch', 'main'],
       advice: /./,
     },
     {

@@ -244,4 +244,32 @@ describe('a set that changes', () => {
     expect(await upgrading).toMatchObject({ kind: 'upgraded', version: 2 });
     await application.end();
   });
+
+  it('and says that the change is done where that wait is broken off', async () => {
+    await createSet(admin.context, { configuration: configurationOf({ databases: { main } }), ...plain });
+    const configuration = configurationOf({
+      databases: { main },
+      tables: ['public.accounts', 'public.orders'],
+    });
+    const application = await admin.context.openNode('main', { dsn: main.url });
+    const interrupting = new AbortController();
+    const hasty = await cluster.administrator({
+      signal: interrupting.signal,
+      failpoint: async (name) => {
+        if (name === 'prepare.main.before')
+          await application.script('begin; insert into public.orders values (1, 1)');
+      },
+    });
+    const upgrading = upgradeSet(hasty.context, { configuration, ...plain });
+    upgrading.catch(() => undefined);
+    await until('the administrator says whom it waits for', () =>
+      hasty.said.some((line) => line.startsWith('database main: waiting')),
+    );
+    interrupting.abort();
+    await expect(upgrading).rejects.toBeDefined();
+    expect(hasty.said.at(-1)).toMatch(/^the change is done in all databases/);
+    expect(await loadSet(admin.context, 'example')).toMatchObject({ version: 2 });
+    await application.script('commit');
+    await application.end();
+  });
 });

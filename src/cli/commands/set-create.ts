@@ -2,7 +2,7 @@
 import { administer } from '../app-settings.js';
 import { planAnswer } from '../plan-answer.js';
 import { ONE_SHOT, type Runner } from '../run-command.js';
-import { readSetFile, setArguments } from '../set-arguments.js';
+import { setArguments, withSetFile } from '../set-arguments.js';
 import type { ShovelCommand } from '../shovel-command.js';
 
 export function addSetCreate(set: ShovelCommand, runner: Runner): void {
@@ -20,29 +20,30 @@ export function addSetCreate(set: ShovelCommand, runner: Runner): void {
       ['shovel set create billing - < example.yaml', 'from standard input, under this name'],
     );
   command.action((first: string | undefined, second: string | undefined) =>
-    runner.run(command, ONE_SHOT, async (invocation) => {
-      const configuration = await readSetFile(setArguments(first, second), invocation.host);
-      return administer(invocation, async (context) => {
-        const { createSet } = await import('../../admin/create-set.js');
-        const { values } = invocation;
-        const result = await createSet(context, {
-          configuration,
-          wait: values.flag('wait'),
-          dryRun: values.flag('dry-run'),
-          force: values.flag('force'),
-        });
-        const coordinator = context.coordinator.display;
-        if (result.kind === 'plan') return planAnswer(result, { ...result, coordinator });
-        const { name, version } = result;
-        const nodes = result.nodes.map(({ database, nodeId }) => ({ database, node_id: nodeId }));
-        return {
-          document: { name, version, nodes },
-          lines: ({ bold, dim }) => [
-            `Set ${bold(name)} is created, at version ${version}.`,
-            dim(`Next: shovel relay ${name}`),
-          ],
-        };
-      });
-    }),
+    runner.run(command, ONE_SHOT, (invocation) =>
+      withSetFile(setArguments(first, second), invocation.host, (configuration) =>
+        administer(invocation, async (context) => {
+          const { createSet } = await import('../../admin/create-set.js');
+          const { values } = invocation;
+          const result = await createSet(context, {
+            configuration,
+            wait: values.flag('wait'),
+            dryRun: values.flag('dry-run'),
+            force: values.flag('force'),
+          });
+          const coordinator = context.coordinator.display;
+          if (result.kind === 'plan') return planAnswer(result, { ...result, coordinator });
+          const { name, version } = result;
+          const nodes = result.nodes.map(({ database, nodeId }) => ({ database, node_id: nodeId }));
+          return {
+            document: { name, version, nodes },
+            lines: ({ bold, dim }) => [
+              `Set ${bold(name)} is created, at version ${version}.`,
+              dim(`Next: shovel relay ${name}`),
+            ],
+          };
+        }),
+      ),
+    ),
   );
 }

@@ -8,10 +8,12 @@ import { renderTable } from '../table.js';
 export function addSetInspect(set: ShovelCommand, runner: Runner): void {
   const command = set
     .subcommand('inspect <name>')
-    .description('a set with its configuration and the state of its nodes; NAME@VERSION: one of its versions')
+    .description(
+      'a set with its configuration and the state of its nodes; NAME@VERSION: only if it is at that one',
+    )
     .examples(
       ['shovel set inspect example'],
-      ['shovel set inspect example@2 --json', 'the configuration of version 2'],
+      ['shovel set inspect example --json', 'the configuration too, every default written out'],
     );
   command.action((name: string) =>
     runner.run(command, ONE_SHOT, (invocation) => {

@@ -1,7 +1,7 @@
 /** `shovel set upgrade` */
 import { administer } from '../app-settings.js';
 import { ONE_SHOT, type Runner } from '../run-command.js';
-import { readSetFile, setArguments } from '../set-arguments.js';
+import { setArguments, withSetFile } from '../set-arguments.js';
 import type { ShovelCommand } from '../shovel-command.js';
 import { upgradeAnswer } from '../upgrade-answer.js';
 
@@ -25,19 +25,20 @@ export function addSetUpgrade(set: ShovelCommand, runner: Runner): void {
   command.action((first: string | undefined, second: string | undefined) =>
     runner.run(command, ONE_SHOT, async (invocation) => {
       const args = setArguments(first, second);
-      const configuration = await readSetFile(args, invocation.host);
-      return administer(invocation, async (context) => {
-        const { upgradeSet } = await import('../../admin/upgrade-set.js');
-        const { values } = invocation;
-        const result = await upgradeSet(context, {
-          configuration,
-          version: args.reference?.version,
-          wait: values.flag('wait'),
-          dryRun: values.flag('dry-run'),
-          force: values.flag('force'),
-        });
-        return upgradeAnswer(result, { coordinator: context.coordinator.display, verb: 'upgraded' });
-      });
+      return withSetFile(args, invocation.host, (configuration) =>
+        administer(invocation, async (context) => {
+          const { upgradeSet } = await import('../../admin/upgrade-set.js');
+          const { values } = invocation;
+          const result = await upgradeSet(context, {
+            configuration,
+            version: args.reference?.version,
+            wait: values.flag('wait'),
+            dryRun: values.flag('dry-run'),
+            force: values.flag('force'),
+          });
+          return upgradeAnswer(result, { coordinator: context.coordinator.display, verb: 'upgraded' });
+        }),
+      );
     }),
   );
 }

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readSetFile, setArguments, setReference } from '../../../src/cli/set-arguments.js';
+import { readSetFile, setArguments, setReference, withSetFile } from '../../../src/cli/set-arguments.js';
+import { ConfigurationError } from '../../../src/errors.js';
 import { testHost } from '../../support/host.js';
 import { temporaryFolder } from '../../support/temporary-folder.js';
 
@@ -74,6 +75,35 @@ describe('a set file', () => {
       code: 'set_file_unreadable',
       exitCode: 20,
       message: "The set file ./none.yaml can't be read: it does not exist.",
+    });
+  });
+
+  it('has places for what databases have against its tables', async () => {
+    const text = `name: billing
+databases: { main: { dsn: "postgres://db/app" } }
+tables:
+  - { name: Accounts }
+  - columns: [id]
+    name: sales.*
+`;
+    const issue = (table: string) => ({ table, code: 'table_missing', message: 'no', hint: 'h' });
+    const work = () =>
+      Promise.reject(
+        new ConfigurationError('table_missing', 'm', {
+          hint: 'h',
+          details: { issues: [issue('public.accounts'), issue('sales.one'), issue('other.one')] },
+        }),
+      );
+    await expect(withSetFile(args('-'), testHost({ stdin: text }), work)).rejects.toMatchObject({
+      code: 'table_missing',
+      exitCode: 20,
+      details: {
+        issues: [
+          { ...issue('public.accounts'), file: 'stdin', line: 4, column: 13 },
+          { ...issue('sales.one'), file: 'stdin', line: 6, column: 11 },
+          issue('other.one'),
+        ],
+      },
     });
   });
 
