@@ -158,7 +158,8 @@ export function clearColumns(names: readonly string[], indent: string): string {
 
 /**
  * Statements that take unchanged wide columns out of NEW and name them in u_. Mostly none has changed, so all are
- * compared at once first.
+ * compared at once first. A row that got another key is left whole: where messages go by key it is a new one, and nobody
+ * has what would be left out.
  */
 export function omitUnchanged(table: TableDescription): string {
   if (table.omitted.length === 0) return '';
@@ -168,7 +169,9 @@ ${clearColumns([column], '        ')}
         u_ := pg_catalog.array_append(u_, ${quoteLiteral(column)}::${TEXT});
       end if;`,
   );
-  return `    if ${unchanged(table, table.omitted)} then
+  return `    if ${keyChanged(table) ?? 'false'} then
+      null;
+    elsif ${unchanged(table, table.omitted)} then
 ${clearColumns(table.omitted, '      ')}
       u_ := ${textArray(table.omitted)};
 ${table.omitted.length > 1 ? `    else\n${each.join('\n')}\n` : ''}    end if;`;

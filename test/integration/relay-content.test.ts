@@ -130,6 +130,30 @@ describe('published messages', () => {
     expect(source(found[3] ?? '', 'unchanged')).toBe('["big"]');
   });
 
+  it('leave nothing out of a row that gets another key: for who reads by key it is a new one', async () => {
+    await make(
+      `create table w (id int primary key, big text, n int); alter table w alter big set storage external;
+       create table v (a int, b text, big text, primary key (a, b))`,
+      '- { name: public.w, unchanged_wide: omit }\n- { name: public.v, unchanged_wide: omit }',
+    );
+    await run(
+      `insert into w values (1, repeat('x', 3000), 0); update w set n = 1; update w set id = 2; update w set n = 2`,
+    );
+    await run(`insert into v values (1, 'a', 'x'); update v set b = 'b'; update v set b = 'b'`);
+    const found = await messages();
+    expect(found.map((line) => [memberText(line, 'op'), source(line, 'unchanged')])).toEqual([
+      ['"c"', undefined],
+      ['"u"', '["big"]'],
+      ['"u"', undefined],
+      ['"u"', '["big"]'],
+      ['"c"', undefined],
+      ['"u"', undefined],
+      ['"u"', '["big"]'],
+    ]);
+    expect(memberText(memberText(found[2] ?? '', 'after') ?? '', 'big')).toBe(`"${'x'.repeat(3000)}"`);
+    expect(short(found[5] ?? '')).toBe('"u" {"a":1,"b":"a"} {"a":1,"b":"b","big":"x"}');
+  });
+
   it('say that a row which leaves a filter is deleted, and one that enters it inserted', async () => {
     await make(
       'create table t (id int primary key, n int, note text)',
