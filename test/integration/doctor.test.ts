@@ -74,6 +74,10 @@ describe.each([
     expect(told(diagnosis)).toEqual([]);
     expect(diagnosis).toMatchObject({ unchecked: [], exitCode: 0 });
     expect(diagnosis.findings.map((one) => one.code)).toEqual(['wake']);
+    const [prepared] = await main.connection.query('show max_prepared_transactions');
+    expect(diagnosis.findings[0]?.message).toMatch(
+      prepared?.max_prepared_transactions === '0' ? /is notified \(wake: auto:/ : /polls \(wake: auto:/,
+    );
     expect(await catalogOf(main)).toEqual(before);
     expect(await examine({ set: 'example' })).toEqual(diagnosis);
     await expect(examine({ set: 'nobody' })).rejects.toMatchObject({ code: 'set_not_found', exitCode: 21 });

@@ -122,16 +122,14 @@ export async function checkWake(probe: SetProbe): Promise<readonly Finding[]> {
       }),
     ];
   }
-  const why =
-    wake === 'auto'
-      ? prepared > 0
-        ? `, max_prepared_transactions is ${prepared}: transactions that notify can’t be prepared`
-        : ', which is what auto does for now'
-      : '';
+  const polls = wake === 'poll' || prepared > 0;
+  const why = polls
+    ? `max_prepared_transactions is ${prepared}, and a transaction that notifies can’t be prepared`
+    : 'max_prepared_transactions is 0';
   return [
     finding('wake', {
       object,
-      message: `The relay ${wake === 'notify' ? 'is notified' : 'polls'} (wake: ${wake}${why}).`,
+      message: `The relay ${polls ? 'polls' : 'is notified'} (wake: ${wake}${wake === 'auto' ? `: ${why}` : ''}).`,
       fix: 'Nothing to mend',
     }),
   ];
