@@ -63,13 +63,17 @@ export async function startEphemeralAt(
     members: members ?? known.members,
     settings: { ...known.settings, ...settings },
   };
-  const [recipe] = await withLock(site.directory, {
-    progress: site.progress,
-    task: () => prepareRecipes(site, [service]),
-  });
-  if (recipe === undefined) throw new Error(`no recipe for ${name}`);
   for (let attempt = 1; ; attempt += 1) {
-    const result = await attemptStart(site, { service, recipe });
+    // Under one lock, so that nobody takes the site for unused and removes what the recipe has put there.
+    const begun = await withLock(site.directory, {
+      progress: site.progress,
+      task: async () => {
+        const [recipe] = await prepareRecipes(site, [service]);
+        if (recipe === undefined) throw new Error(`no recipe for ${name}`);
+        return { recipe, directory: await makeFolder(site, name) };
+      },
+    });
+    const result = await attemptStart(site, { service, ...begun });
     if ('address' in result) return result;
     if (result.worthAnotherTry && attempt < TRIES) continue;
     throw new UnreachableError(
@@ -86,12 +90,15 @@ export async function startEphemeralAt(
 interface Attempt {
   readonly service: Service;
   readonly recipe: Recipe;
+  readonly directory: string;
 }
 
 type Failure = ReturnType<typeof diagnose>;
 
-async function attemptStart(site: Site, { service, recipe }: Attempt): Promise<EphemeralService | Failure> {
-  const directory = await makeFolder(site, service.name);
+async function attemptStart(
+  site: Site,
+  { service, recipe, directory }: Attempt,
+): Promise<EphemeralService | Failure> {
   const guardian = startGuardian({ directory });
   const ports = await findFreePorts(portCount(service), {
     start: randomInt(1_000_000),

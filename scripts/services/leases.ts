@@ -38,6 +38,12 @@ export function leasedNames(site: Site): Set<string> {
   return names;
 }
 
+/** Whether a run lives that has a lease, whatever it needs. */
+export function isLeased(site: Site): boolean {
+  leasedNames(site);
+  return readdirSync(leaseFolder(site)).length > 0;
+}
+
 function readLease(
   file: string,
 ): { readonly started: string; readonly names: readonly string[] } | undefined {

@@ -4,10 +4,11 @@
  */
 
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RefusedError } from '../../src/errors.js';
 import { startOf } from './processes.js';
+import { openFolder } from './site.js';
 
 const WAIT_MS = 10 * 60_000;
 const TELL_AFTER_MS = 2_000;
@@ -50,24 +51,32 @@ export async function withLock<T>(
   try {
     return await options.task();
   } finally {
-    rmSync(file, { force: true });
+    // The task may have removed the folder, and somebody else may have made it again.
+    if (holderOf(file) === ownName()) rmSync(file, { force: true });
   }
 }
 
+function ownName(): string {
+  return `${process.pid} ${startOf(process.pid)}`;
+}
+
 function tryLock(file: string): boolean {
-  const own = `${process.pid} ${startOf(process.pid)}`;
   const holder = holderOf(file);
   if (holder !== undefined) {
     if (isAlive(holder)) return false;
     dropStale(file, holder);
   }
   const part = `${file}.${process.pid}`;
-  writeFileSync(part, own);
   try {
+    // Its last user may have removed the folder just now.
+    openFolder(dirname(file));
+    writeFileSync(part, ownName());
     linkSync(part, file);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'EEXIST' || error.code === 'ENOENT'))
+      return false;
+    throw error;
   } finally {
     rmSync(part, { force: true });
   }

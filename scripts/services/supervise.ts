@@ -16,6 +16,7 @@ import { probeService } from './probe.js';
 import { endProcess } from './processes.js';
 import { prepareRecipes } from './recipes/prepare.js';
 import type { Recipe, ServerPlan } from './recipes/recipe.js';
+import { removeIdleSite } from './remove-site.js';
 import { becomesReady, diagnose, isAlive, launchPlan } from './server.js';
 import { type Site, serviceFolder } from './site.js';
 import { readState, type ServerRecord, takenPorts, withService, writeState } from './state.js';
@@ -72,6 +73,7 @@ export function down(site: Site, { services, keep }: DownRequest): Promise<void>
     const state = readState(site);
     const names = new Set(services.map((service) => service.name));
     writeState(site, { ...state, byHand: state.byHand.filter((name) => !names.has(name)) });
+    if (!keep) removeIdleSite(site);
   };
   return withLock(site.directory, { progress: site.progress, task });
 }
@@ -79,13 +81,17 @@ export function down(site: Site, { services, keep }: DownRequest): Promise<void>
 /** Ends this process's lease and stops what neither a person nor another run needs. Safe to call without a lease. */
 export function release(site: Site, { keep }: { readonly keep: boolean }): Promise<void> {
   const task = async () => {
-    if (!dropLease(site)) return;
+    // Also without a lease: to look at a site is to make its folder.
+    if (!dropLease(site)) return removeIdleSite(site);
     await sweep(site);
     const state = readState(site);
     const needed = new Set([...leasedNames(site), ...state.byHand]);
     const idle = runningServices(site).filter((service) => !needed.has(service.name));
     await stopServices(site, idle);
-    if (!keep) removeData(site, idle);
+    if (!keep) {
+      removeData(site, idle);
+      removeIdleSite(site);
+    }
   };
   return withLock(site.directory, { progress: site.progress, task });
 }

@@ -209,7 +209,7 @@ describe('down', () => {
     expect(servers().length).toBe(3);
     expect((await services('down')).code).toBe(0);
     expect(servers()).toEqual([]);
-    expect(existsSync(join(directory, 'servers', 'pg'))).toBe(false);
+    expect(existsSync(directory)).toBe(false);
     expect((await services('down')).code).toBe(0);
   });
 
@@ -235,6 +235,7 @@ describe('a test run', () => {
     await releaseServices({ directory });
     await releaseServices({ directory });
     expect(servers()).toEqual([]);
+    expect(existsSync(directory)).toBe(false);
   });
 
   it('leaves what a person started', async () => {
