@@ -5,13 +5,13 @@
 
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { ConfigurationError, UnreachableError } from '../../../src/errors.js';
-import { withLock } from '../lock.js';
-import { HERE, openFolder, type Site } from '../site.js';
+import { HERE, type Site } from '../site.js';
 import { findProgram, runTool, tail } from './command.js';
 import type { Packages } from './debian.js';
+import { fetchFolder } from './fetch-folder.js';
 
 /** What the wrapper itself needs to fetch Maven. */
 export function wrapperPackages(site: Site): Packages[] {
@@ -45,23 +45,14 @@ export async function fetchJars(
   options: { readonly profile: string; readonly java: string },
 ): Promise<string> {
   const { profile } = options;
-  const folder = jarFolder(site, profile);
-  if (existsSync(folder)) return folder;
-  openFolder(site.cache);
-  await withLock(site.cache, {
-    progress: site.progress,
-    task: async () => {
-      if (existsSync(folder)) return;
-      site.progress(`fetching the jars of ${profile}`);
-      const part = `${folder}.part`;
-      await rm(part, { recursive: true, force: true });
-      await mkdir(part);
+  return fetchFolder(site, {
+    folder: jarFolder(site, profile),
+    progress: `fetching the jars of ${profile}`,
+    fill: async (part) => {
       await maven(site, { ...options, part });
       await compare(part, profile);
-      await rename(part, folder);
     },
   });
-  return folder;
 }
 
 interface MavenOptions {

