@@ -45,52 +45,32 @@ export interface LockWatch {
 
 const STRONG = new Set(['ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock']);
 
+/** Weakest first. */
+const MODES = [
+  'AccessShareLock',
+  'RowShareLock',
+  'RowExclusiveLock',
+  'ShareUpdateExclusiveLock',
+  'ShareLock',
+  'ShareRowExclusiveLock',
+  'ExclusiveLock',
+  'AccessExclusiveLock',
+] as const;
+type Mode = (typeof MODES)[number];
+
+const from = (mode: Mode): readonly Mode[] => MODES.slice(MODES.indexOf(mode));
+
 /** Table 13.2 of PostgreSQL's manual, by the mode that is asked for. */
 const CONFLICTS: Readonly<Record<string, readonly string[]>> = {
-  AccessShareLock: ['AccessExclusiveLock'],
-  RowShareLock: ['ExclusiveLock', 'AccessExclusiveLock'],
-  RowExclusiveLock: ['ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'],
-  ShareUpdateExclusiveLock: [
-    'ShareUpdateExclusiveLock',
-    'ShareLock',
-    'ShareRowExclusiveLock',
-    'ExclusiveLock',
-    'AccessExclusiveLock',
-  ],
-  ShareLock: [
-    'RowExclusiveLock',
-    'ShareUpdateExclusiveLock',
-    'ShareRowExclusiveLock',
-    'ExclusiveLock',
-    'AccessExclusiveLock',
-  ],
-  ShareRowExclusiveLock: [
-    'RowExclusiveLock',
-    'ShareUpdateExclusiveLock',
-    'ShareLock',
-    'ShareRowExclusiveLock',
-    'ExclusiveLock',
-    'AccessExclusiveLock',
-  ],
-  ExclusiveLock: [
-    'RowShareLock',
-    'RowExclusiveLock',
-    'ShareUpdateExclusiveLock',
-    'ShareLock',
-    'ShareRowExclusiveLock',
-    'ExclusiveLock',
-    'AccessExclusiveLock',
-  ],
-  AccessExclusiveLock: [
-    'AccessShareLock',
-    'RowShareLock',
-    'RowExclusiveLock',
-    'ShareUpdateExclusiveLock',
-    'ShareLock',
-    'ShareRowExclusiveLock',
-    'ExclusiveLock',
-    'AccessExclusiveLock',
-  ],
+  AccessShareLock: from('AccessExclusiveLock'),
+  RowShareLock: from('ExclusiveLock'),
+  RowExclusiveLock: from('ShareLock'),
+  ShareUpdateExclusiveLock: from('ShareUpdateExclusiveLock'),
+  // Not with itself.
+  ShareLock: ['RowExclusiveLock', 'ShareUpdateExclusiveLock', ...from('ShareRowExclusiveLock')],
+  ShareRowExclusiveLock: from('RowExclusiveLock'),
+  ExclusiveLock: from('RowShareLock'),
+  AccessExclusiveLock: from('AccessShareLock'),
 };
 
 /** `ours`: the pids of sessions whose application_name begins with it. */
