@@ -10,6 +10,7 @@ import {
 import { ShovelError } from '../../src/errors.js';
 import { openConnection } from '../../src/postgres/connect.js';
 import { type Listener, openListener } from '../../src/postgres/listen.js';
+import { newEntry } from '../support/coordinator-contract.js';
 import { silentLogger } from '../support/coordinators.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { aborted, until } from '../support/until.js';
@@ -53,12 +54,6 @@ async function started(options: Partial<PostgresCoordinatorOptions> = {}): Promi
   return coordinator;
 }
 
-async function entry(coordinator: Coordinator): Promise<string> {
-  const path = `/t-${randomUUID()}`;
-  expect(await coordinator.multi([{ kind: 'create', path, data: '' }])).toEqual({ kind: 'done' });
-  return path;
-}
-
 async function administer(statement: string): Promise<void> {
   const connection = await openConnection({
     dsn: service.address,
@@ -82,7 +77,7 @@ function terminate(pattern: string): Promise<void> {
 describe('a server that is killed', () => {
   it('loses nothing that was decided, and nothing is decided twice', async () => {
     const coordinator = await started();
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     let over = false;
     let version = 0;
     const count = async () => {
@@ -116,7 +111,7 @@ describe('a server that is killed', () => {
 
   it('takes the leases along that it can not vouch for, and their epochs go on growing', async () => {
     const coordinator = await started();
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
     if (!lease) throw new Error('the lease was free');
     await service.server.kill();
@@ -130,7 +125,7 @@ describe('a server that is killed', () => {
 
   it('ends backends, and nobody notices', async () => {
     const coordinator = await started();
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
     let changes = 0;
     const end = new AbortController();
@@ -151,7 +146,7 @@ describe('durability', () => {
     await administer('alter database postgres set synchronous_commit = off');
     try {
       const coordinator = await started();
-      const path = await entry(coordinator);
+      const path = await newEntry(coordinator);
       for (let version = 0; version < 5; version += 1) {
         expect(await coordinator.multi([{ kind: 'set', path, data: '', version }])).toEqual({ kind: 'done' });
         await service.server.kill();

@@ -7,6 +7,7 @@ import {
   type ZooKeeperCoordinatorOptions,
 } from '../../src/coordinator/zookeeper/zookeeper-coordinator.js';
 import { ShovelError } from '../../src/errors.js';
+import { newEntry } from '../support/coordinator-contract.js';
 import { silentLogger } from '../support/coordinators.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { aborted, until } from '../support/until.js';
@@ -49,12 +50,6 @@ async function started(options: Partial<ZooKeeperCoordinatorOptions> = {}): Prom
   opened.push(coordinator);
   await coordinator.start();
   return coordinator;
-}
-
-async function entry(coordinator: Coordinator): Promise<string> {
-  const path = `/t-${randomUUID()}`;
-  expect(await coordinator.multi([{ kind: 'create', path, data: '' }])).toEqual({ kind: 'done' });
-  return path;
 }
 
 /** A coordinator whose connection is to a member of that kind, and free to go elsewhere from now on. */
@@ -130,7 +125,7 @@ describe('an ensemble of three', () => {
   it('loses a member: the session goes on elsewhere, with lease and watches, and nothing is lost or done twice', async () => {
     const coordinator = await started({ hosts: observed() });
     const witness = await started();
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
     let changes = 0;
     const end = new AbortController();
@@ -156,7 +151,7 @@ describe('an ensemble of three', () => {
 
   it('has a frozen follower: whoever is connected to it goes elsewhere in time to keep the lease', async () => {
     const { coordinator, member } = await connectedTo(async (one) => !(await one.leads()));
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
     member.freeze();
     expect(await coordinator.read(path)).toEqual({ data: '', version: 0 });
@@ -170,7 +165,7 @@ describe('an ensemble of three', () => {
 
   it('has a frozen leader: an election later everything goes on, with the lease or knowingly without', async () => {
     const { coordinator, member } = await connectedTo((one) => one.leads());
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
     if (!lease) throw new Error('the lease was free');
     member.freeze();
@@ -209,7 +204,7 @@ describe('an ensemble of three', () => {
 
   it('loses its quorum: operations end in time, surely or unknown, and work when it is back', async () => {
     const coordinator = await started({ operationTimeoutMs: 800 });
-    const path = await entry(coordinator);
+    const path = await newEntry(coordinator);
     const lease = await coordinator.tryLease(`${path}/lease`, 'me');
     if (!lease) throw new Error('the lease was free');
     const [one, two] = ensemble.members;
@@ -246,7 +241,7 @@ describe('an ensemble of three', () => {
     );
     const [writer] = readers;
     if (!writer) throw new Error('there are three');
-    const path = await entry(writer);
+    const path = await newEntry(writer);
     for (let version = 0; version < 50; version += 1) {
       await writer.multi([{ kind: 'set', path, data: `${version}`, version }]);
       const seen = await Promise.all(
@@ -260,7 +255,7 @@ describe('an ensemble of three', () => {
   });
 
   it('never has two holders of a lease, whatever breaks', async () => {
-    const path = await entry(await started());
+    const path = await newEntry(await started());
     const contenders = await Promise.all([started(), started(), started()]);
     let over = false;
     let current: Lease | undefined;

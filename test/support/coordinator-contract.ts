@@ -16,6 +16,13 @@ export const remove = (path: string, version = 0): Operation => ({ kind: 'remove
 export const check = (path: string, version: number): Operation => ({ kind: 'check', path, version });
 export const done = { kind: 'done' };
 
+/** The path of an entry of the test's own, made. */
+export async function newEntry(coordinator: Coordinator): Promise<string> {
+  const path = `/t-${randomUUID()}`;
+  expect(await coordinator.multi([create(path)])).toEqual(done);
+  return path;
+}
+
 export interface CoordinatorsUnderTest {
   place(): CoordinatorPlace;
   /** Not started. */
@@ -62,9 +69,7 @@ export function useCoordinators({ makePlace }: CoordinatorKind): CoordinatorsUnd
     started,
     withRoot: async (options) => {
       const coordinator = await started(options);
-      const root = `/t-${randomUUID()}`;
-      expect(await coordinator.multi([create(root)])).toEqual(done);
-      return { coordinator, root };
+      return { coordinator, root: await newEntry(coordinator) };
     },
     proxied: async () => {
       const proxy = await startTcpProxy(thePlace().target);

@@ -11,6 +11,7 @@ import type { Coordinator, Entry, Lease, LeaseHolder, MultiResult, Operation } f
 import { coordinatorPathMissing, coordinatorUnreachable } from '../coordinator-errors.js';
 import type { CoordinatorLogger } from '../coordinator-logger.js';
 import { checkOperations, checkPath, createsAtTop, nameOf, parentOf } from '../operations.js';
+import { Subscribers } from '../subscribers.js';
 import { CHANNEL } from './coordinator-schema.js';
 import { DatabaseSession } from './database-session.js';
 import { PostgresLeases } from './postgres-leases.js';
@@ -37,7 +38,7 @@ class PostgresCoordinator implements Coordinator {
   readonly display: string;
   readonly #options: PostgresCoordinatorOptions;
   readonly #operationTimeoutMs: number;
-  readonly #subscribers = new Map<string, Set<() => void>>();
+  readonly #subscribers = new Subscribers();
   #session: DatabaseSession | undefined;
   #leaseSession: DatabaseSession | undefined;
   #leases: PostgresLeases | undefined;
@@ -133,7 +134,7 @@ class PostgresCoordinator implements Coordinator {
   async watch(path: string, changed: () => void, signal: AbortSignal): Promise<void> {
     checkPath(path);
     if (signal.aborted) return;
-    this.#subscribe(path, { changed, signal });
+    this.#subscribers.add(path, { changed, signal });
     this.#listener ??= this.#listen();
     try {
       await this.#listener;
@@ -157,22 +158,6 @@ class PostgresCoordinator implements Coordinator {
     return this.#leases.holder(path);
   }
 
-  #subscribe(path: string, { changed, signal }: { changed: () => void; signal: AbortSignal }): void {
-    const subscribers = this.#subscribers.get(path) ?? new Set();
-    this.#subscribers.set(path, subscribers);
-    // A function of its own, so that one given twice is called twice, and not after its signal.
-    const call = () => {
-      if (!signal.aborted) changed();
-    };
-    subscribers.add(call);
-    const end = () => {
-      subscribers.delete(call);
-      if (subscribers.size === 0 && this.#subscribers.get(path) === subscribers)
-        this.#subscribers.delete(path);
-    };
-    signal.addEventListener('abort', end, { once: true });
-  }
-
   async #listen(): Promise<Listener> {
     try {
       return await openListener({
@@ -181,21 +166,14 @@ class PostgresCoordinator implements Coordinator {
         applicationName: 'shovel coordinator watches',
         channel: CHANNEL,
         connectTimeoutMs: this.#operationTimeoutMs,
-        onNotification: (path) => this.#call(path),
-        onReconnected: () => {
-          for (const path of this.#subscribers.keys()) this.#call(path);
-        },
+        onNotification: (path) => this.#subscribers.call(path),
+        onReconnected: () => this.#subscribers.callAll(),
       });
     } catch (error) {
       throw error instanceof UnreachableError
         ? coordinatorUnreachable(this.display, 'it lets nobody listen', error)
         : error;
     }
-  }
-
-  /** Outside of the driver's event: what a subscriber throws is a bug that must be seen. */
-  #call(path: string): void {
-    for (const changed of this.#subscribers.get(path) ?? []) setImmediate(changed);
   }
 
   async #query(text: string, values: readonly string[]): Promise<readonly Row[]> {
