@@ -58,7 +58,12 @@ export async function startStream(start: StreamStart): Promise<StartPoint> {
   let position = await publisher.start();
   await checkEpoch(connection, { log, epoch });
   let facts = await factsOf(start, position);
-  const before = fromTicket === undefined ? await positionElsewhere(start, facts) : undefined;
+  const { before, asked } = await positionElsewhere(start, facts);
+  if (asked) {
+    // They may be the same brokers by another name, and have shut this publisher out.
+    position = await publisher.start();
+    facts = await factsOf(start, position);
+  }
   if (before !== undefined) {
     // A batch of which those brokers have a part is sent whole: its parts are of no use apart.
     const { next } = startPoint(await factsOf(start, before));
@@ -98,16 +103,17 @@ async function factsOf(start: StreamStart, position: StreamPosition | undefined)
 /**
  * Brokers that hold less than was published may not be those that it was published to: where an upgrade has named
  * others, the ones that a version before had named say how far the stream is. Of several the newest that knows of all
- * that the node has recorded. Undefined: these are the ones, or nobody knows.
+ * that the node has recorded; undefined: these are the ones, or nobody knows.
  * @throws UnreachableError where one that may know does not answer
  */
 async function positionElsewhere(
   start: StreamStart,
   { position, durable, record, firstTicket }: StartFacts,
-): Promise<StreamPosition | undefined> {
+): Promise<{ readonly before?: StreamPosition; readonly asked: boolean }> {
   const { active, log, versionAt, stream, fill, createPublisher, connection, configuration } = start;
+  if (start.fromTicket !== undefined) return { asked: false };
   const isWhole = (of: StreamPosition | undefined) => of !== undefined && completedBy(of) >= record.completed;
-  if (!durable || record.completed < firstTicket || isWhole(position)) return undefined;
+  if (!durable || record.completed < firstTicket || isWhole(position)) return { asked: false };
   const newest = await readTicket(connection, log, record.completed);
   const asked = [configuration];
   let unanswered: { readonly error: unknown } | undefined;
@@ -118,13 +124,13 @@ async function positionElsewhere(
     asked.push(before);
     try {
       const found = await positionAt(await createPublisher(before));
-      if (isWhole(found)) return found;
+      if (found !== undefined && isWhole(found)) return { before: found, asked: true };
     } catch (error) {
       unanswered ??= { error };
     }
   }
   if (unanswered !== undefined) throw unanswered.error;
-  return undefined;
+  return { asked: asked.length > 1 };
 }
 
 function furthest(facts: StartFacts): Ticket {
