@@ -9,11 +9,14 @@ import { type AdminContext, namesOf } from './context.js';
 import { readDecided, readSet, requireCluster, setNotFound } from './load-set.js';
 import { readNodeRows } from './node-rows.js';
 import { withSessions } from './node-sessions.js';
+import { type Plan, planOf } from './plan.js';
 import { recoverIntents } from './recover.js';
-import { resumeCapture } from './resume-capture.js';
+import { planResume, resumeCapture } from './resume-capture.js';
 import { closeStrays } from './strays.js';
+import { surveyNodes } from './survey.js';
 
 export interface AdoptedNode {
+  readonly kind: 'adopted';
   readonly name: string;
   readonly database: string;
   readonly version: number;
@@ -27,11 +30,15 @@ export interface AdoptedNode {
  */
 export async function adoptNode(
   context: AdminContext,
-  { name, database }: { readonly name: string; readonly database: string },
-): Promise<AdoptedNode> {
+  {
+    name,
+    database,
+    dryRun = false,
+  }: { readonly name: string; readonly database: string; readonly dryRun?: boolean },
+): Promise<AdoptedNode | Plan> {
   return withSessions(context, async (sessions) => {
     const { cluster, entryVersion } = await requireCluster(context);
-    await recoverIntents(context, { sessions, waitFor: { set: name } });
+    if (!dryRun) await recoverIntents(context, { sessions, waitFor: { set: name } });
     const base = await readSet(context, name);
     if (base.record.state === 'dropped') throw setNotFound(context, name);
     const document = await readDecided(context, { name, record: base.record });
@@ -55,10 +62,15 @@ export async function adoptNode(
         },
       );
     }
-    for (const node of document.nodes) {
-      await closeStrays(context, { sessions, node: { database: node.database, dsn: dsnOf(node.database) } });
+    if (!dryRun) {
+      for (const node of document.nodes) {
+        await closeStrays(context, {
+          sessions,
+          node: { database: node.database, dsn: dsnOf(node.database) },
+        });
+      }
+      await resumeCapture(context, { connection, set: name, database });
     }
-    await resumeCapture(context, { connection, set: name, database });
     const incarnation = Math.max(known.incarnation, row.incarnation) + 1;
     const plan = buildChange(context, {
       configuration: document.configuration,
@@ -71,7 +83,30 @@ export async function adoptNode(
       cluster: { id: cluster.id, entryVersion },
       base,
     });
+    if (dryRun) {
+      const { configuration } = document;
+      const surveyed = await surveyNodes(context, sessions, {
+        configuration,
+        clusterId: cluster.id,
+        force: true,
+      });
+      const planned = await planOf(context, { plan, surveyed });
+      const resuming = await planResume(context, { connection, set: name });
+      return {
+        ...planned,
+        nodes: planned.nodes.map((node) =>
+          node.database === database ? { ...node, statements: [...resuming, ...node.statements] } : node,
+        ),
+      };
+    }
     await carryOut(context, { sessions, plan });
-    return { name, database, version: plan.document.version, nodeId: known.nodeId, incarnation };
+    return {
+      kind: 'adopted',
+      name,
+      database,
+      version: plan.document.version,
+      nodeId: known.nodeId,
+      incarnation,
+    };
   });
 }

@@ -6,8 +6,9 @@
  * new incarnation first, which says that something is missing before it.
  */
 import { functionPattern } from '../capture/generated-names.js';
+import { readSuspension } from '../capture/limits.js';
 import type { PostgresConnection } from '../postgres/connect.js';
-import { quoteIdentifier } from '../postgres/sql-files.js';
+import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
 import { waitForWriters } from './activation.js';
 import { type AdminContext, namesOf } from './context.js';
 
@@ -17,7 +18,7 @@ export async function resumeCapture(
   { connection, set, database }: { connection: PostgresConnection; set: string; database: string },
 ): Promise<void> {
   const names = namesOf(context);
-  const rows = await connection.query(`select ${quoteIdentifier(names.schema)}.resume_${set}() as suspended`);
+  const rows = await connection.query(resumeStatement(names, set));
   if (rows[0]?.suspended !== 't') return;
   // Partitions have the triggers of their root, or clones of them.
   const tables = await connection.query(
@@ -28,4 +29,19 @@ export async function resumeCapture(
   );
   const relids = tables.map((row) => Number(row.relid));
   await waitForWriters(context, [{ database, connection, relids }]);
+}
+
+/** What `resumeCapture` would run, for --dry-run; nothing where capture is not suspended. */
+export async function planResume(
+  context: AdminContext,
+  { connection, set }: { connection: PostgresConnection; set: string },
+): Promise<readonly string[]> {
+  const names = namesOf(context);
+  return (await readSuspension(connection, { names, set })) === undefined
+    ? []
+    : [resumeStatement(names, set)];
+}
+
+function resumeStatement(names: NodeNames, set: string): string {
+  return `select ${quoteIdentifier(names.schema)}.resume_${set}() as suspended`;
 }

@@ -1,6 +1,6 @@
 /**
  * Holds a set's log in one database against the set's limits, and stops capture where the policy says so. A running
- * relay does it once a minute, `shovel doctor` from cron may do it too; capture itself never looks.
+ * relay does it once a minute; `shovel doctor` only looks, and capture itself never does.
  *
  * Maintained invariant: no ticket holds half a transaction. The last one is drawn and recorded first (sql/set/suspend.sql),
  * so that nothing that was written after it is ever published as if nothing were missing.

@@ -1,5 +1,6 @@
 /** Sets are created, listed, inspected and dropped on real databases, with either coordinator. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { adoptNode } from '../../src/admin/adopt-node.js';
 import { clusterStatus } from '../../src/admin/cluster-status.js';
 import { createSet } from '../../src/admin/create-set.js';
 import { dropSet } from '../../src/admin/drop-set.js';
@@ -7,6 +8,8 @@ import { initCluster } from '../../src/admin/init-cluster.js';
 import { inspectSet } from '../../src/admin/inspect-set.js';
 import { listSets } from '../../src/admin/list-sets.js';
 import { loadSet } from '../../src/admin/load-set.js';
+import { upgradeCluster } from '../../src/admin/upgrade-cluster.js';
+import { rollbackSet, upgradeSet } from '../../src/admin/upgrade-set.js';
 import {
   type AdminCluster,
   catalogOf,
@@ -165,6 +168,47 @@ describe.each([zooKeeper, postgres])('administration with $name', (kind) => {
       kind: 'plan',
     });
     expect(await state()).toEqual(created);
+  });
+
+  it('writes nothing on a dry run of what changes a set, and shows what it would', async () => {
+    const admin = await cluster.administrator();
+    const main = await cluster.database(`${ACCOUNTS}; create table orders (id int primary key)`);
+    const configuration = configurationOf({ databases: { main } });
+    await createSet(admin.context, { configuration, ...plain });
+    const wider = configurationOf({ databases: { main }, tables: ['public.accounts', 'public.orders'] });
+    await upgradeSet(admin.context, { configuration: wider, ...plain });
+    const { schema } = cluster.names;
+    const state = async () => [
+      await catalogOf(main),
+      await main.column(
+        `select c.relname || query_to_xml(format('select * from %I.%I', '${schema}', c.relname), true, false, '')::text
+         from pg_class c where c.relnamespace = '${schema}'::regnamespace and c.relkind in ('r', 'S') order by 1`,
+      ),
+      await treeOf(admin.coordinator, `/shovel/${cluster.name}`),
+    ];
+    const before = await state();
+    const dry = { wait: false, dryRun: true } as const;
+    const adopting = await adoptNode(admin.context, { name: 'example', database: 'main', dryRun: true });
+    const plans = [
+      await upgradeSet(admin.context, { configuration: { ...wider, wake: 'poll' }, ...dry }),
+      await rollbackSet(admin.context, { name: 'example', version: 1, ...dry }),
+      await dropSet(admin.context, { name: 'example', force: false, dryRun: true }),
+      adopting,
+    ];
+    expect(await upgradeCluster(admin.context, { dryRun: true })).toBeDefined();
+    expect(await state()).toEqual(before);
+    for (const plan of plans) {
+      expect(plan).toMatchObject({ kind: 'plan', version: 3, nodes: [{ database: 'main' }] });
+      if (plan.kind === 'plan') expect(plan.nodes[0]?.statements.length).toBeGreaterThan(0);
+    }
+    expect(adopting.kind === 'plan' && adopting.operations.at(-1)).toMatchObject({
+      data: expect.stringContaining('"incarnation":2'),
+    });
+    expect(await adoptNode(admin.context, { name: 'example', database: 'main' })).toMatchObject({
+      kind: 'adopted',
+      version: 3,
+      incarnation: 2,
+    });
   });
 
   it('says that a cluster is missing, and that it exists', async () => {

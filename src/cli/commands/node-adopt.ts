@@ -2,6 +2,7 @@
 import { UsageError } from '../../errors.js';
 import { isName, NAME_RULE } from '../../model/names.js';
 import { administer } from '../app-settings.js';
+import { planAnswer } from '../plan-answer.js';
 import { ONE_SHOT, type Runner } from '../run-command.js';
 import { setName } from '../set-arguments.js';
 import type { ShovelCommand } from '../shovel-command.js';
@@ -12,7 +13,11 @@ export function addNodeAdopt(node: ShovelCommand, runner: Runner): void {
     .description(
       'take a database on again whose history changed (restore, pg_upgrade, copy), as a new incarnation',
     )
-    .examples(['shovel node adopt example main', 'after main was restored or upgraded']);
+    .option('--dry-run', 'show the exact plan, write nothing')
+    .examples(
+      ['shovel node adopt example main', 'after main was restored or upgraded'],
+      ['shovel node adopt example main --dry-run', 'what would be run, per database'],
+    );
   command.action((first: string, database: string) =>
     runner.run(command, ONE_SHOT, async (invocation) => {
       const name = setName(first);
@@ -23,7 +28,12 @@ export function addNodeAdopt(node: ShovelCommand, runner: Runner): void {
       }
       return administer(invocation, async (context) => {
         const { adoptNode } = await import('../../admin/adopt-node.js');
-        const { nodeId, ...adopted } = await adoptNode(context, { name, database });
+        const dryRun = invocation.values.flag('dry-run');
+        const result = await adoptNode(context, { name, database, dryRun });
+        if (result.kind === 'plan') {
+          return planAnswer(result, { ...result, coordinator: context.coordinator.display });
+        }
+        const { nodeId, kind: _, ...adopted } = result;
         return {
           document: { ...adopted, node_id: nodeId },
           lines: ({ bold, dim }) => [
