@@ -28,10 +28,14 @@ export class FenceError extends RefusedError {
   }
 }
 
-/** Inside of a transaction. @throws FenceError */
-export async function holdFence(connection: PostgresConnection, fence: Fence): Promise<void> {
+/** Inside of a transaction, or at its `begin`, which goes along in the first message. @throws FenceError */
+export async function holdFence(
+  connection: PostgresConnection,
+  fence: Fence,
+  begin: readonly 'begin'[] = [],
+): Promise<void> {
   try {
-    await takeFence(connection, fence);
+    await takeFence(connection, fence, begin);
   } catch (error) {
     // Somebody took the schema away with all that was in it.
     const gone =
@@ -41,12 +45,14 @@ export async function holdFence(connection: PostgresConnection, fence: Fence): P
   }
 }
 
-async function takeFence(connection: PostgresConnection, fence: Fence): Promise<void> {
+async function takeFence(
+  connection: PostgresConnection,
+  fence: Fence,
+  begin: readonly 'begin'[],
+): Promise<void> {
   const schema = quoteIdentifier(fence.names.schema);
-  await connection.script(`set local lock_timeout = '1s'`);
-  if (fence.alone !== undefined) {
-    await connection.script(`lock table ${schema}.intent in share row exclusive mode`);
-  }
+  const lock = fence.alone === undefined ? [] : [`lock table ${schema}.intent in share row exclusive mode`];
+  await connection.script([...begin, `set local lock_timeout = '1s'`, ...lock].join('; '));
   const rows = await connection.query(
     `select i.state from ${schema}.intent i where i.intent_id = $1 for share`,
     [fence.fence],
@@ -66,10 +72,12 @@ export function behindFence(connection: PostgresConnection, fence: Fence): Postg
   return {
     ...connection,
     async script(text) {
-      await connection.script(text);
-      if (text !== 'begin') return;
+      if (text !== 'begin') {
+        await connection.script(text);
+        return;
+      }
       try {
-        await holdFence(connection, fence);
+        await holdFence(connection, fence, [text]);
       } catch (error) {
         await connection.script('rollback').catch(() => undefined);
         throw error;

@@ -6,7 +6,13 @@
 import { encodeCapturedTable } from '../model/captured-table.js';
 import { type NodeNames, quoteIdentifier, quoteLiteral } from '../postgres/sql-files.js';
 import { captureBody, captureFunction, NOTHING } from './function-body.js';
-import { functionNames, functionPattern, positionName, triggerOperations } from './generated-names.js';
+import {
+  functionNames,
+  functionPattern,
+  positionName,
+  type TriggerOperation,
+  triggerOperations,
+} from './generated-names.js';
 import { renumberStatement, type StandingTables, standingKey } from './renumber.js';
 import { columnTypes, type TableDescription } from './table-description.js';
 
@@ -28,11 +34,12 @@ export function activationStatements(options: ActivationOptions): readonly strin
   const renumbered: string[] = [];
   const made: string[] = [];
   for (const table of options.tables) {
-    const definition = definitionOf(table, options);
+    const bodies = bodiesOf(table, options);
+    const definition = definitionOf(table, { bodies, hash: options.hash });
     const definitionHash = options.hash(definition);
     const standing = options.standing?.get(standingKey({ relid: String(table.relid), definitionHash }));
     if (standing !== undefined) renumbered.push(standing);
-    else made.push(activateTable(table, { definition, definitionHash, options }));
+    else made.push(activateTable(table, { bodies, definition, definitionHash, options }));
   }
   return [
     ...(renumbered.length === 0 ? [] : [renumberStatement(renumbered, options)]),
@@ -42,18 +49,26 @@ export function activationStatements(options: ActivationOptions): readonly strin
   ];
 }
 
+type Bodies = ReadonlyMap<TriggerOperation, string>;
+
+/** Made once for a table: with a thousand tables they take seconds. */
+function bodiesOf(table: TableDescription, options: ActivationOptions): Bodies {
+  return new Map(
+    triggerOperations(table.captured).map((operation) => [operation, captureBody(table, operation, options)]),
+  );
+}
+
 /** What captured_table keeps of the table, all bodies of its functions by their hashes among it. */
-function definitionOf(table: TableDescription, options: ActivationOptions): string {
-  const bodies = triggerOperations(table.captured).map((operation) => [
-    operation,
-    options.hash(captureBody(table, operation, options)),
-  ]);
+function definitionOf(
+  table: TableDescription,
+  { bodies, hash }: { readonly bodies: Bodies; readonly hash: ActivationOptions['hash'] },
+): string {
   return encodeCapturedTable({
     ...table.captured,
     made: {
       columns: [...(table.orders[0]?.columns ?? [])],
       types: columnTypes(table),
-      bodies: Object.fromEntries(bodies),
+      bodies: Object.fromEntries([...bodies].map(([operation, body]) => [operation, hash(body)])),
     },
   });
 }
@@ -62,14 +77,20 @@ function definitionOf(table: TableDescription, options: ActivationOptions): stri
 function activateTable(
   table: TableDescription,
   {
+    bodies,
     definition,
     definitionHash,
     options,
-  }: { readonly definition: string; readonly definitionHash: string; readonly options: ActivationOptions },
+  }: {
+    readonly bodies: Bodies;
+    readonly definition: string;
+    readonly definitionHash: string;
+    readonly options: ActivationOptions;
+  },
 ): string {
   const schema = quoteIdentifier(options.names.schema);
-  const functions = triggerOperations(table.captured).map((operation) =>
-    captureFunction(table, operation, options),
+  const functions = [...bodies].map(([operation, body]) =>
+    captureFunction(table, operation, { names: options.names, body }),
   );
   const values = [
     quoteLiteral(options.set),

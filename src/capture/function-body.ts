@@ -15,16 +15,16 @@ export function stubFunction(name: string, names: NodeNames): string {
   language plpgsql security definer as $shovel$${NOTHING}$shovel$`;
 }
 
-/** `@rel@` stands for the number of the table's row in captured_table, filled in by the activating statement. */
+/** `@rel@` in the body stands for the number of the table's row in captured_table, filled in by the activating statement. */
 export function captureFunction(
-  table: TableDescription,
+  { captured }: TableDescription,
   operation: TriggerOperation,
-  options: FunctionOptions,
+  { names, body }: { readonly names: NodeNames; readonly body: string },
 ): string {
-  const name = functionName(table.captured.base, operation);
-  return `create or replace function ${quoteIdentifier(options.names.schema)}.${quoteIdentifier(name)}() returns trigger
+  const name = functionName(captured.base, operation);
+  return `create or replace function ${quoteIdentifier(names.schema)}.${quoteIdentifier(name)}() returns trigger
   language plpgsql security definer as $shovel$
-${captureBody(table, operation, options)}
+${body}
 $shovel$`;
 }
 
