@@ -228,7 +228,7 @@ class Relay {
       readonly turn: (outcome: 'changed') => void;
     } & Start,
   ): Promise<TermOutcome> {
-    const { once, signal, tuning, clock, database, watch } = this.#options;
+    const { once, tuning, clock, database, watch } = this.#options;
     const { databases, limits, wake } = term.active.configuration;
     const board = new TicketBoard();
     const keeper = new NodeKeeper({
@@ -291,7 +291,7 @@ class Relay {
       }
       const fenced = outcomes.some((outcome) => outcome.kind === 'fenced');
       const lost = fenced ? !(await this.#lease.owns(term.lease)) : term.lease.lost.aborted;
-      return this.#verdict(outcomes, { once, lost: !signal.aborted && lost, over });
+      return this.#verdict(outcomes, { once, lost, over });
     } finally {
       term.ending.abort();
       await keeper.close();
@@ -307,7 +307,7 @@ class Relay {
     const [drawing] = outcomes;
     for (const outcome of outcomes) if (outcome.kind === 'fenced' && !lost) throw outcome.error;
     if (drawing?.kind === 'failed') throw drawing.error;
-    if (lost) return 'lost';
+    if (lost && !this.#options.signal.aborted) return 'lost';
     if (outcomes.some((outcome) => outcome.kind === 'gone')) return 'dropped';
     for (const outcome of outcomes) if (outcome.kind === 'failed') this.#failure ??= outcome.error;
     if (over !== undefined && once) this.#failure ??= over;

@@ -224,6 +224,30 @@ describe('a relay', () => {
     });
   });
 
+  it('ends without an error when it is told to stop as it finds that another has taken over', async () => {
+    const coordinator = await relayed.anotherCoordinator();
+    const relay = relayed.start({
+      coordinator: new Proxy(coordinator, {
+        get(target, name) {
+          if (name === 'leaseHolder') {
+            return async () => {
+              relay.stop().catch(() => undefined);
+              return { epoch: 1_000n, owner: 'the other', sinceMs: 0 };
+            };
+          }
+          const value: unknown = Reflect.get(target, name);
+          return typeof value === 'function' ? value.bind(target) : value;
+        },
+      }),
+    });
+    await insert(1);
+    await relayed.published(relay);
+    await relayed.node.connection.script('update shovel.set_head set epoch = epoch + 1');
+    await insert(1);
+    expect(await relay.ended).toMatchObject({ ended: 'stopped', error: undefined });
+    await coordinator.stop();
+  });
+
   it('stops with exit 25 when the database has forgotten the epoch', async () => {
     const relay = relayed.start();
     await insert(1);
