@@ -29,6 +29,8 @@ export interface PublisherOptions extends StreamIdentity {
   readonly nodeIds: readonly string[];
   /** Its variables filled in. */
   readonly configuration: StreamConfiguration;
+  /** Of one part; default: what suits the destination. */
+  readonly limits?: Publisher['limits'] | undefined;
   readonly logger: Logger;
 }
 
@@ -67,6 +69,7 @@ async function kafkaPublisher(
     partitions,
     ssl: typeof ssl === 'boolean' ? ssl : await tlsOptions(ssl),
     ...(sasl === undefined ? {} : { sasl }),
+    ...limitsOf(options),
     transactionalId: name,
     positionGroup: name,
     positionTopic: positionTopic(configuration.topic, options),
@@ -97,7 +100,7 @@ async function filePublisher(
   };
   if (!perTable(template)) {
     const path = renderTemplate(template, { cluster, set, node: nodeId });
-    return createFilePublisher({ path, stream: owner, isRetired, logger });
+    return createFilePublisher({ path, stream: owner, isRetired, ...limitsOf(options), logger });
   }
   const fixed = template.slice(0, template.search(/\{(?:schema|table)\}/));
   const directory = dirname(`${renderTemplate(fixed, { cluster, set, node: nodeId })}x`);
@@ -106,8 +109,13 @@ async function filePublisher(
     stateBase: join(directory, `shovel-${set}-${nodeId}-${stream}`),
     stream: owner,
     isRetired,
+    ...limitsOf(options),
     logger,
   });
+}
+
+function limitsOf({ limits }: PublisherOptions): Partial<Pick<Publisher, 'limits'>> {
+  return limits === undefined ? {} : { limits };
 }
 
 function perTable(template: string): boolean {

@@ -11,12 +11,13 @@ import { IntegrityError, RefusedError, ShovelError, UsageError } from '../errors
 import { clusterPaths } from '../model/change-paths.js';
 import type { SetNode } from '../model/change-records.js';
 import type { StreamConfiguration } from '../model/set-configuration.js';
-import type { RelayOptions, RelaySummary } from '../relay/relay-options.js';
+import type { RelayOptions, RelaySummary, RelayTuning } from '../relay/relay-options.js';
 import type { RelaySet } from '../relay/relay-set.js';
 import { ShareLeases } from '../relay/share-leases.js';
 import type { StreamStats } from '../relay/stream-state.js';
 import { firstError, type RelayEnd, superviseRelays } from '../relay/supervise.js';
 import { systemClock } from '../runtime/clock.js';
+import type { Publisher } from '../streams/publisher.js';
 import { DatabaseWatches } from './database-watches.js';
 import { followSets } from './decided-sets.js';
 import { fillAll } from './fill-variables.js';
@@ -38,6 +39,9 @@ export interface RunRelaysOptions {
   readonly stdoutTaken?: boolean;
   readonly say?: (line: string) => void;
   readonly stats?: (stats: StreamStats) => void;
+  readonly tuning?: RelayTuning;
+  /** Of a part of a batch, whatever its destination is. */
+  readonly partLimits?: Publisher['limits'];
 }
 
 /**
@@ -206,7 +210,11 @@ function relayOptions(
     createPublisher: async (stream, configuration) => {
       refuseStdout({ set: set.name, stream, configuration }, options);
       const nodeIds = set.nodes.map((one) => one.nodeId);
-      return createPublisher({ cluster, set: set.name, nodeId, nodeIds, stream, configuration, logger });
+      const limits = options.partLimits;
+      return createPublisher({
+        ...{ cluster, set: set.name, nodeId, nodeIds, stream },
+        ...{ configuration, limits, logger },
+      });
     },
     fill,
     watch: (configuration) => watches.of(database, configuration ?? { dsn: '' }),
@@ -218,5 +226,6 @@ function relayOptions(
     signal,
     ...(options.stats === undefined ? {} : { stats: options.stats }),
     ...(context.failpoint === undefined ? {} : { failpoint: context.failpoint }),
+    ...(options.tuning === undefined ? {} : { tuning: options.tuning }),
   };
 }

@@ -14,7 +14,10 @@ export interface ComparedTable {
 
 /** Every row that only the messages or only the table has, as PostgreSQL's text of all of its columns; `[]` is right. */
 export async function compareTable(
-  { connection, reader }: { readonly connection: PostgresConnection; readonly reader: Reader },
+  {
+    connection,
+    reader,
+  }: { readonly connection: PostgresConnection; readonly reader: Pick<Reader, 'rowsWithNulls'> },
   { schema, table, excluded = [], where = 'true' }: ComparedTable,
 ): Promise<readonly string[]> {
   const name = `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;

@@ -10,6 +10,10 @@ export interface ReaderOptions {
   readonly keys: Readonly<Record<string, readonly string[] | null>>;
   /** Default true; false where there are too many to keep. */
   readonly keepMutations?: boolean;
+  /** The stream has whole transactions one after another, so numbers only grow within each. Default false. */
+  readonly transactions?: boolean;
+  /** False for a partition of a keyed topic, which has mutations alone. Default true. */
+  readonly markers?: boolean;
   /**
    * Whether a row stood in the partition that was truncated alone: the message names it and its bound, the row does
    * not. Without this such truncates leave the rows as they are.
@@ -119,23 +123,29 @@ export class Reader {
   }
 
   #mutation(value: string, op: string): void {
-    const open = this.#open;
-    if (open === undefined) throw new Error('a mutation outside of a batch');
-    open.hash.update(`${value}\n`);
-    open.count += 1n;
     const source = memberText(value, 'source') ?? '{}';
-    if (text(source, 'ticket') !== open.ticket.toString()) throw new Error('a mutation of another ticket');
+    const ticket = BigInt(text(source, 'ticket'));
     const seq = BigInt(text(source, 'seq'));
-    if (seq <= open.lastSeq) throw new Error(`mutation ${seq} came after ${open.lastSeq}`);
-    open.lastSeq = seq;
+    if (this.#options.markers !== false) this.#inBatch(value, { ticket, seq });
     const table = `${text(source, 'schema')}.${text(source, 'table')}`;
     const before = memberText(value, 'before') ?? '';
     const after = memberText(value, 'after') ?? '';
     const xid = memberText(source, 'txId') ?? '';
     if (this.#options.keepMutations !== false) {
-      this.mutations.push({ op, table, ticket: open.ticket, seq, xid, before, after, source });
+      this.mutations.push({ op, table, ticket, seq, xid, before, after, source });
     }
     this.#apply({ op, table, before, after, source });
+  }
+
+  #inBatch(value: string, { ticket, seq }: { readonly ticket: bigint; readonly seq: bigint }): void {
+    const open = this.#open;
+    if (open === undefined) throw new Error('a mutation outside of a batch');
+    open.hash.update(`${value}\n`);
+    open.count += 1n;
+    if (ticket !== open.ticket) throw new Error('a mutation of another ticket');
+    if (seq <= open.lastSeq && this.#options.transactions !== true)
+      throw new Error(`mutation ${seq} came after ${open.lastSeq}`);
+    open.lastSeq = seq;
   }
 
   #apply({
