@@ -38,6 +38,6 @@ it.each(SEEDS)('with SHOVEL_TORTURE_SEED=%s', { timeout: 900_000 }, async (seed)
   });
   if (CHOSEN || problems.length > 0) process.stderr.write(`${said.join('\n')}\n`);
   expect(problems, `SHOVEL_TORTURE_SEED=${seed}`).toEqual([]);
-  expect(tickets).toBeGreaterThan(10);
+  expect(tickets).toBeGreaterThan(2);
   expect(published).toBeGreaterThan(100);
 });
