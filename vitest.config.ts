@@ -19,8 +19,9 @@ export default defineConfig({
         ],
       },
     })),
-    // One more than there are cores: a test waits for servers and processes most of its time.
-    maxWorkers: availableParallelism() + 1,
+    // One more than there are cores, since a test waits for servers and processes most of its time; no more than the
+    // servers that all of them share have connections for.
+    maxWorkers: Math.min(availableParallelism() + 1, 4),
     sequence: { sequencer: LongestFirst },
   },
 });
