@@ -29,7 +29,7 @@ async function bash(script: string, directory: string): Promise<{ code: number; 
   return { code: Number(code), output: Buffer.concat(chunks).toString('utf8') };
 }
 
-it('works as written, from a fresh clone', { timeout: 300_000 }, async () => {
+it('works as written, from a fresh clone', { timeout: 600_000 }, async () => {
   const blocks = await tutorial();
   expect(blocks.length).toBeGreaterThan(3);
   const directory = await mkdtemp(join(tmpdir(), 'shovel-readme-'));
