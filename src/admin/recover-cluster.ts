@@ -3,6 +3,8 @@
  * and strays are closed, over all sets. What can't be reached is told and left for the next time.
  */
 import { ShovelError } from '../errors.js';
+import type { NodeFailure } from '../model/change-protocol.js';
+import { nodeError } from './carry-out.js';
 import type { AdminContext } from './context.js';
 import { loadSets } from './list-sets.js';
 import { requireCluster } from './load-set.js';
@@ -58,6 +60,9 @@ export async function recoverCluster(
       const { code, message, hint } = error;
       problems.push({ set, database, code, message, hint });
     };
+    const tellAll = (set: string, failures: readonly NodeFailure[]) => {
+      for (const failure of failures) tell(set, failure.database, nodeError(failure));
+    };
     const recovered = await recoverIntents(context, { sessions, waitFor: 'all' });
     const changes: RecoveredCluster['changes'][number][] = [];
     for (const result of recovered) {
@@ -66,9 +71,7 @@ export async function recoverCluster(
       const { set, to, intent } = result.intent;
       changes.push({ id: intent, set, version: to, outcome: result.kind });
       if (result.kind !== 'unfinished') continue;
-      for (const { database, answer } of result.failures) {
-        if (answer.kind === 'failed') tell(set, database, answer.error);
-      }
+      tellAll(set, result.failures);
     }
     const healed: { set: string; database: string }[] = [];
     for (const { name } of await loadSets(context)) {
@@ -82,6 +85,8 @@ export async function recoverCluster(
       if (healing?.result.kind === 'done' || healing?.result.kind === 'unfinished') {
         healed.push(...healing.result.healed.map((database) => ({ set: name, database })));
       }
+      if (healing?.result.kind === 'failed') tell(name, null, healing.result.error);
+      if (healing?.result.kind === 'unfinished') tellAll(name, healing.result.failures);
     }
     let strays = 0;
     for (const { set, database, dsn } of await places(context)) {
@@ -96,7 +101,7 @@ export async function recoverCluster(
 }
 
 /** Every database that some live set is in. */
-async function places(
+export async function places(
   context: AdminContext,
 ): Promise<readonly { readonly set: string; readonly database: string; readonly dsn: string }[]> {
   const found = new Map<string, { set: string; database: string; dsn: string }>();
