@@ -79,7 +79,8 @@ export async function clusterStatus(context: AdminContext): Promise<ClusterStatu
   };
 }
 
-async function decisionOn(
+/** What recovery will do with a change. */
+export async function decisionOn(
   context: AdminContext,
   { id, intent, set }: { id: string; intent: Intent | undefined; set: string | undefined },
 ): Promise<InDoubt['decision']> {

@@ -183,13 +183,9 @@ export async function healNodes(
 ): Promise<{ readonly result: Healing; readonly version: number } | undefined> {
   const paths = pathsOf(context);
   for (let attempt = 1; ; attempt += 1) {
-    await context.coordinator.sync();
-    const entry = await context.coordinator.read(paths.set(set));
-    if (!entry) return undefined;
-    const record = decodeRecord(entry.data, paths.set(set));
-    if (record.state === 'dropped' || (await isLeased(context, record.intent))) return undefined;
-    const document = await readDecided(context, { name: set, record });
-    const views = await viewNodes(context, { sessions, document, lenient });
+    const held = await viewSet(context, { sessions, set, lenient });
+    if (!held) return undefined;
+    const { entry, record, views } = held;
     const behind = record.nodes.some((node) => {
       const view = views.get(node.database);
       return view && (judgeNode(record, node, view).kind !== 'current' || view.changes.length > 0);
@@ -217,6 +213,44 @@ export async function healNodes(
       await lease?.release();
     }
   }
+}
+
+/**
+ * Databases that `healNodes` would bring along. @throws IntegrityError `node_ahead`, `node_replaced`, `node_lost`,
+ * `node_copied`; UnreachableError
+ */
+export async function nodesBehind(
+  context: AdminContext,
+  { sessions, set }: { sessions: NodeSessions; set: string },
+): Promise<readonly string[]> {
+  const held = await viewSet(context, { sessions, set, lenient: false });
+  if (!held) return [];
+  const { record, views } = held;
+  const behind: string[] = [];
+  for (const node of record.nodes) {
+    const view = views.get(node.database);
+    const verdict = view && judgeNode(record, node, view);
+    if (verdict?.kind === 'behind') behind.push(node.database);
+    else if (verdict && verdict.kind !== 'current') {
+      throw verdictError({ set, version: record.version, database: node.database, verdict });
+    }
+  }
+  return behind;
+}
+
+/** Undefined: no such set, or one that a living administrator is changing. */
+async function viewSet(
+  context: AdminContext,
+  { sessions, set, lenient }: { sessions: NodeSessions; set: string; lenient: boolean },
+) {
+  const path = pathsOf(context).set(set);
+  await context.coordinator.sync();
+  const entry = await context.coordinator.read(path);
+  if (!entry) return undefined;
+  const record = decodeRecord(entry.data, path);
+  if (record.state === 'dropped' || (await isLeased(context, record.intent))) return undefined;
+  const document = await readDecided(context, { name: set, record });
+  return { entry, record, views: await viewNodes(context, { sessions, document, lenient }) };
 }
 
 async function viewNodes(

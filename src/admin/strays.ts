@@ -71,6 +71,27 @@ export async function closeStrays(
   return closed;
 }
 
+/** How many `closeStrays` would close. `known`: changes that the coordinator knows of. */
+export async function countStrays(
+  context: AdminContext,
+  {
+    sessions,
+    node,
+    known,
+  }: {
+    sessions: NodeSessions;
+    node: { readonly database: string; readonly dsn: string };
+    known: readonly string[];
+  },
+): Promise<number> {
+  let count = 0;
+  for (const { id } of await findStrays(context, await sessions.connection(node))) {
+    const isLeft = !(await context.coordinator.leaseHolder(pathsOf(context).admin(id)));
+    if (isLeft && !known.includes(id)) count += 1;
+  }
+  return count;
+}
+
 async function findStrays(context: AdminContext, connection: PostgresConnection): Promise<readonly Stray[]> {
   const names = namesOf(context);
   const found = new Map<string, Stray>();

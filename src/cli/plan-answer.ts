@@ -33,7 +33,8 @@ function withSemicolon(statement: string): string {
   return text.endsWith(';') ? text : `${text};`;
 }
 
-function operationLine(operation: Operation): string {
+/** One line for people. */
+export function operationLine(operation: Operation): string {
   const { kind, path } = operation;
   if (kind === 'create') return `create ${path}${operation.data === '' ? '' : ` ${operation.data}`}`;
   return `${kind} ${path} at version ${operation.version}`;

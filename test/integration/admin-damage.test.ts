@@ -8,6 +8,7 @@ import { createSet } from '../../src/admin/create-set.js';
 import { dropSet } from '../../src/admin/drop-set.js';
 import { initCluster } from '../../src/admin/init-cluster.js';
 import { listSets } from '../../src/admin/list-sets.js';
+import { previewRecovery } from '../../src/admin/preview-recovery.js';
 import { recoverCluster } from '../../src/admin/recover-cluster.js';
 import { setHistory } from '../../src/admin/set-history.js';
 import { rollbackSet, upgradeSet } from '../../src/admin/upgrade-set.js';
@@ -209,7 +210,12 @@ describe('a coordinator whose entries', () => {
     }
     expect(await catalogs()).toEqual(before);
 
+    const damaged = await entries();
+    const preview = await previewRecovery(admin.context, { fromNodes: [main.url] });
+    expect(await entries()).toEqual(damaged);
+    expect(await catalogs()).toEqual(before);
     const recovered = await recoverCluster(admin.context, { fromNodes: [main.url] });
+    expect(recovered.refilled).toEqual(preview.refilled);
     expect(recovered.problems).toEqual([]);
     const now = await entries();
     now.set(

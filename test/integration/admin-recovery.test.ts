@@ -5,9 +5,11 @@ import { createSet } from '../../src/admin/create-set.js';
 import { dropSet } from '../../src/admin/drop-set.js';
 import { inspectSet } from '../../src/admin/inspect-set.js';
 import { loadSet } from '../../src/admin/load-set.js';
+import { previewRecovery } from '../../src/admin/preview-recovery.js';
 import { recoverCluster } from '../../src/admin/recover-cluster.js';
 import { upgradeSet } from '../../src/admin/upgrade-set.js';
 import { UnreachableError } from '../../src/errors.js';
+import { clusterPaths } from '../../src/model/change-paths.js';
 import {
   type AdminCluster,
   type Administrator,
@@ -53,6 +55,76 @@ async function dieAt(point: string, work: (dying: Administrator) => Promise<unkn
   await Promise.all(opened.map((connection) => connection.end()));
   await dying.stop();
 }
+
+/** What a dry run says, which leaves everything as it is. */
+async function preview() {
+  const { root } = clusterPaths(cluster.name);
+  const state = async () => [
+    await treeOf(admin.coordinator, root),
+    await catalogOf(main),
+    await catalogOf(eu),
+  ];
+  const before = await state();
+  const found = await previewRecovery(admin.context);
+  expect(await state()).toEqual(before);
+  return found;
+}
+
+describe('recovery, tried dry', () => {
+  it('says what would be undone, finished and brought along, and changes nothing', async () => {
+    const nothing = { refilled: [], operations: [], changes: [], behind: [], strays: 0, problems: [] };
+    const configuration = configurationOf({ databases: { main, eu } });
+    await dieAt('prepare.eu.before', (dying) => createSet(dying.context, { configuration, ...plain }));
+    expect(await preview()).toMatchObject({
+      ...nothing,
+      changes: [{ set: 'example', version: 1, outcome: 'undone' }],
+    });
+    await createSet(admin.context, { configuration, ...plain });
+    expect(await preview()).toMatchObject(nothing);
+    const more = configurationOf({ databases: { main, eu }, tables: ['public.orders'] });
+    await dieAt('decide.after', (dying) => upgradeSet(dying.context, { configuration: more, ...plain }));
+    expect(await preview()).toMatchObject({
+      ...nothing,
+      changes: [{ set: 'example', version: 2, outcome: 'finished' }],
+    });
+    // Lost from the coordinator, it is still what the set's record says.
+    const { intents, intent } = clusterPaths(cluster.name);
+    const [id = ''] = (await admin.coordinator.list(intents)) ?? [];
+    const entry = await admin.coordinator.read(intent(id));
+    await admin.coordinator.multi([{ kind: 'remove', path: intent(id), version: entry?.version ?? -1 }]);
+    const found = await preview();
+    expect(found).toMatchObject({
+      ...nothing,
+      behind: [
+        { set: 'example', database: 'main' },
+        { set: 'example', database: 'eu' },
+      ],
+      strays: expect.any(Number),
+    });
+    expect(await recoverCluster(admin.context)).toMatchObject({ healed: found.behind, problems: [] });
+    expect(await preview()).toMatchObject(nothing);
+    expect(await states()).toEqual(['capturing', 'capturing']);
+  });
+
+  it('tells of a database that it can’t bring along, tried or not', async () => {
+    const { schema } = cluster.names;
+    const configuration = configurationOf({ databases: { main, eu } });
+    await createSet(admin.context, { configuration, ...plain });
+    const more = configurationOf({ databases: { main, eu }, tables: ['public.orders'] });
+    await upgradeSet(admin.context, { configuration: more, ...plain });
+    const row = `update ${schema}.replication_set set`;
+    await eu.connection.script(`${row} set_version = 1, intent_id = '00000000-0000-4000-8000-000000000001'`);
+    expect(await preview()).toMatchObject({ behind: [{ database: 'eu' }], problems: [] });
+    // What stands there is of version 2.
+    expect(await recoverCluster(admin.context)).toMatchObject({
+      healed: [],
+      problems: [{ set: 'example', database: 'eu', code: 'database_error' }],
+    });
+    await eu.connection.script(`${row} set_version = 3`);
+    expect((await preview()).problems).toMatchObject([{ set: 'example', code: 'node_ahead' }]);
+    await eu.connection.script(`${row} set_version = 2`);
+  });
+});
 
 describe('transactions in doubt', () => {
   it('are listed with what was decided, and finished', async () => {

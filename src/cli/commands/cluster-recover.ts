@@ -1,7 +1,11 @@
 /** `shovel cluster recover` */
+import type { AdminContext } from '../../admin/context.js';
+import type { RecoveryPreview } from '../../admin/preview-recovery.js';
 import { InDoubtError } from '../../errors.js';
 import { administer } from '../app-settings.js';
 import type { OptionValues } from '../option-values.js';
+import type { Answer } from '../output.js';
+import { operationLine } from '../plan-answer.js';
 import { ONE_SHOT, type Runner } from '../run-command.js';
 import type { ShovelCommand } from '../shovel-command.js';
 
@@ -15,6 +19,7 @@ export function addClusterRecover(cluster: ShovelCommand, runner: Runner): void 
       '--from-nodes [dsns]',
       'refill a lost or older coordinator from what databases hold; with DSNs, separated by spaces, where it knows none',
     )
+    .option('--dry-run', 'show what would be settled and written, write nothing')
     .examples(
       ['shovel cluster recover', 'after a crash; writing commands and relays do it too'],
       ['shovel cluster recover --from-nodes', 'the coordinator came back from a backup'],
@@ -23,6 +28,10 @@ export function addClusterRecover(cluster: ShovelCommand, runner: Runner): void 
   command.action(() =>
     runner.run(command, ONE_SHOT, (invocation) =>
       administer(invocation, async (context) => {
+        if (invocation.values.flag('dry-run')) {
+          const { previewRecovery } = await import('../../admin/preview-recovery.js');
+          return previewAnswer(await previewRecovery(context, fromNodes(invocation.values)), context);
+        }
         const { recoverCluster } = await import('../../admin/recover-cluster.js');
         const recovered = await recoverCluster(context, fromNodes(invocation.values));
         const { refilled, changes, healed, strays, problems } = recovered;
@@ -56,6 +65,36 @@ export function addClusterRecover(cluster: ShovelCommand, runner: Runner): void 
       }),
     ),
   );
+}
+
+function previewAnswer(preview: RecoveryPreview, context: AdminContext): Answer {
+  const { refilled, changes, behind, strays, problems, operations } = preview;
+  return {
+    document: preview,
+    lines: ({ bold, yellow }) => [
+      ...refilled.map(
+        ({ set, version, versions }) =>
+          `Set ${set}: would be at version ${version}; versions to be written again: ${versions.join(', ')}.`,
+      ),
+      ...changes.map(({ set, version, outcome }) =>
+        outcome === 'alive'
+          ? `Set ${set}: another administrator is changing it to version ${version}.`
+          : `Set ${set}: the change to version ${version} would be ${outcome}.`,
+      ),
+      ...behind.map(
+        ({ set, database }) => `Set ${set}: database ${database} would be brought to its version.`,
+      ),
+      ...(strays === 0 ? [] : [`${strays} change(s) that no coordinator knows of would be closed.`]),
+      ...problems.map(({ set, message, hint }) => yellow(`Set ${set}: ${message} ${hint}`)),
+      ...(operations.length === 0
+        ? []
+        : ['', bold(`-- coordinator ${context.coordinator.display}`), ...operations.map(operationLine), '']),
+      ...(changes.length + behind.length + strays + problems.length + operations.length === 0
+        ? [`Cluster ${bold(context.cluster)}: nothing is in doubt.`]
+        : []),
+      'Nothing was changed: this is what would be done without --dry-run.',
+    ],
+  };
 }
 
 function fromNodes(values: OptionValues): { readonly fromNodes?: readonly string[] } {
