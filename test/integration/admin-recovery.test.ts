@@ -58,9 +58,9 @@ async function dieAt(point: string, work: (dying: Administrator) => Promise<unkn
 
 /** What a dry run says, which leaves everything as it is. */
 async function preview() {
-  const { root } = clusterPaths(cluster.name);
+  const { cluster: path } = clusterPaths(cluster.name);
   const state = async () => [
-    await treeOf(admin.coordinator, root),
+    await treeOf(admin.coordinator, path),
     await catalogOf(main),
     await catalogOf(eu),
   ];

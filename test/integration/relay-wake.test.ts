@@ -2,7 +2,8 @@
  * How a relay that rests learns of work: by the bell where transactions can't be prepared, by looking elsewhere, and by
  * looking wherever the bell was not heard.
  */
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type EphemeralService, startEphemeral } from '../../scripts/services/index.js';
 import type { PostgresConnection } from '../../src/postgres/connect.js';
 import { openListener } from '../../src/postgres/listen.js';
 import { DatabaseWatch, type Rest, type RestEnd } from '../../src/relay/database-watch.js';
@@ -11,7 +12,6 @@ import { systemClock } from '../../src/runtime/clock.js';
 import { createLogger, silentLogger } from '../../src/runtime/logger.js';
 import { onPublic, SET } from '../support/captured-node.js';
 import { QUICK, RelayedNode, type RunningRelay } from '../support/relayed-node.js';
-import { testPgNo2pcUrl, testPgUrl } from '../support/services.js';
 import { until } from '../support/until.js';
 
 /** Looking alone would take longer than a test has. */
@@ -19,6 +19,17 @@ const DEAF = { ...QUICK, pace: { shortestMs: 5, longestMs: 3_600_000 } };
 const QUICK_POLL = { ...QUICK, pace: { shortestMs: 5, longestMs: 200 } };
 
 const NOTIFY = { wake: 'notify' } as const;
+
+/** Of their own: a relay rests only while no transaction is open that was when it last drew, anywhere in the server. */
+let silent: EphemeralService;
+let preparing: EphemeralService;
+beforeAll(async () => {
+  [silent, preparing] = await Promise.all([startEphemeral('pg-no2pc'), startEphemeral('pg')]);
+});
+afterAll(async () => {
+  await silent.close();
+  await preparing.close();
+});
 
 const toClose: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -79,7 +90,7 @@ describe('a relay that rests where nothing can be prepared', () => {
   it.each(['auto', 'notify'] as const)(
     'is woken by the bell, again and again, and takes it back when it stops: %s',
     async (wake) => {
-      const relayed = await nodeOn(testPgNo2pcUrl());
+      const relayed = await nodeOn(silent.address);
       const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF, change: { wake } });
       for (const id of [1, 2, 3]) {
         await armed(relayed);
@@ -92,7 +103,7 @@ describe('a relay that rests where nothing can be prepared', () => {
   );
 
   it('finds by looking what a transaction kept silent that rang and rolled back', async () => {
-    const relayed = await nodeOn(testPgNo2pcUrl());
+    const relayed = await nodeOn(silent.address);
     const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL, change: NOTIFY });
     await armed(relayed);
     const open = await relayed.node.session();
@@ -105,7 +116,7 @@ describe('a relay that rests where nothing can be prepared', () => {
   });
 
   it('publishes a transaction that took its numbers long before it committed, on an otherwise silent database', async () => {
-    const relayed = await nodeOn(testPgNo2pcUrl());
+    const relayed = await nodeOn(silent.address);
     const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL, change: NOTIFY });
     await armed(relayed);
     const open = await relayed.node.session();
@@ -121,7 +132,7 @@ describe('a relay that rests where nothing can be prepared', () => {
   });
 
   it('hears the bell again after its connection was cut', async () => {
-    const relayed = await nodeOn(testPgNo2pcUrl());
+    const relayed = await nodeOn(silent.address);
     const relay = relayed.start({ watch: watchOf(relayed), tuning: DEAF, change: NOTIFY });
     await armed(relayed);
     const pids = () =>
@@ -142,7 +153,7 @@ describe('a relay that rests where nothing can be prepared', () => {
   });
 
   it('takes back what a relay left armed that died', async () => {
-    const relayed = await nodeOn(testPgNo2pcUrl());
+    const relayed = await nodeOn(silent.address);
     await relayed.node.connection.script(`select shovel.arm_${SET}(0)`);
     const relay = relayed.start({ tuning: QUICK_POLL });
     await until('it is taken back', async () => (await switchOf(relayed)) === '0');
@@ -152,7 +163,7 @@ describe('a relay that rests where nothing can be prepared', () => {
   });
 
   it('polls where the set says so', async () => {
-    const relayed = await nodeOn(testPgNo2pcUrl());
+    const relayed = await nodeOn(silent.address);
     const watch = new WatchOfPolls({
       clock: systemClock,
       logger: silentLogger(),
@@ -185,27 +196,28 @@ class WatchOfPolls extends DatabaseWatch {
 
 describe('a relay that rests where transactions can be prepared', () => {
   it('polls without a word where the set leaves it to the relay', async () => {
-    const relayed = await nodeOn(testPgUrl());
+    const relayed = await nodeOn(preparing.address);
     const said: string[] = [];
     const logger = createLogger({
       level: 'info',
       format: 'json',
       destination: { write: (line) => said.push(line) },
     });
-    const relay = relayed.start({
-      watch: watchOf(relayed),
-      tuning: QUICK_POLL,
-      change: { wake: 'auto' },
-      logger,
+    const watch = new WatchOfPolls({
+      clock: systemClock,
+      logger: silentLogger(),
+      openBell: async () => ({ stop: async () => undefined }),
     });
+    const relay = relayed.start({ watch, tuning: QUICK_POLL, change: { wake: 'auto' }, logger });
     await insert(relayed, 1);
     await comes(relayed, 1);
+    await until('it would have asked for the bell', () => watch.longest === QUICK_POLL.pace.longestMs);
     await stopped(relay, relayed);
     expect(said.filter((line) => line.includes('max_prepared_transactions'))).toEqual([]);
   });
 
   it('polls, says so once where notify was asked for, and hinders no prepared transaction', async () => {
-    const relayed = await nodeOn(testPgUrl());
+    const relayed = await nodeOn(preparing.address);
     const said: string[] = [];
     const logger = createLogger({
       level: 'info',
@@ -234,7 +246,7 @@ describe('a relay that rests where transactions can be prepared', () => {
   });
 
   it('draws nothing and publishes nothing while nothing is written', async () => {
-    const relayed = await nodeOn(testPgUrl());
+    const relayed = await nodeOn(preparing.address);
     const relay = relayed.start({ watch: watchOf(relayed), tuning: QUICK_POLL, change: NOTIFY });
     await insert(relayed, 1);
     await comes(relayed, 1);
@@ -255,7 +267,7 @@ describe('a relay that rests where transactions can be prepared', () => {
 
 describe('the watch of a database', () => {
   it('looks at all sets that rest by one query, and wakes those whose sequence moved', async () => {
-    const relayed = await nodeOn(testPgUrl());
+    const relayed = await nodeOn(preparing.address);
     const { connection } = relayed.node;
     const sets = ['a', 'b', 'c'].map((set) => logNames('default', set));
     for (const { set } of sets) await connection.script(`create sequence shovel.seq_${set}`);
