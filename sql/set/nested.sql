@@ -1,7 +1,8 @@
 -- Purpose:    finds the mutations of a batch that nested writes may have logged in another order than they happened in
 -- Parameters: p_before, p_now  the snapshots that the batch lies between
 --             p_first, p_last  its lowest and highest number
--- Returns:    per transaction and table, the mutations that hang together with an inversion, as model/nested-order.ts
+-- Returns:    per transaction and table (by the lowest rel that it ever had: a transaction may have been captured under
+--             several versions), the mutations that hang together with an inversion, as model/nested-order.ts
 --             takes them; none in nearly every batch
 -- Method:     in log order, each mutation of a key either goes on from the version that the one before began, or takes
 --             the key after the one before gave it up. Where neither holds, two of them are turned round. That is looked
@@ -18,11 +19,14 @@ create or replace function @schema@.nested_@set@(p_before pg_snapshot, p_now pg_
 #variable_conflict use_column
 begin
   return query
-  with batch as materialized (
-    select l.seq, l.xid, l.rel, l.op, coalesce(l.mark, '-') as mark, coalesce(l.leaf, 0) as leaf, l.old_ctid, l.new_ctid,
+  with known as materialized (
+    select c.rel as version, min(c.rel) over (partition by c.relid) as rel from @schema@.captured_table c
+  ),
+  batch as materialized (
+    select l.seq, l.xid, l.rel as version, k.rel, l.op, coalesce(l.mark, '-') as mark, coalesce(l.leaf, 0) as leaf, l.old_ctid, l.new_ctid,
            -- Numbers given out since the transaction's own, its subtransactions' among them; round the wrap too.
            coalesce(((l.old_xmin::text::bigint - (l.xid::text::bigint & 4294967295)) & 4294967295) < 2147483648, false) as own
-    from @schema@.log_@set@ l
+    from @schema@.log_@set@ l join known k on k.version = l.rel
     where l.seq >= p_first and l.seq <= p_last and l.op in ('I', 'U', 'K', 'D', 'T')
       and (l.op = 'T' or l.old_ctid is not null or l.new_ctid is not null)
       and pg_catalog.pg_visible_in_snapshot(l.xid, p_now) and not pg_catalog.pg_visible_in_snapshot(l.xid, p_before)
@@ -41,7 +45,7 @@ begin
       case when b.op in ('U', 'K', 'D') then k.old_key end as old_key,
       case when b.op = 'U' and b.mark <> 'f' then k.old_key when b.op in ('I', 'U', 'K') then k.new_key end as new_key
     from suspects s join batch b on b.xid = s.xid and b.rel = s.rel
-    join @schema@.captured_table c on c.rel = b.rel
+    join @schema@.captured_table c on c.rel = b.version
     join @schema@.log_@set@ l on l.seq = b.seq
     cross join lateral (
       select string_agg((replace(coalesce(l.old, l.new), '\u0000', '\ue000')::json -> n.name)::text, ',' order by n.at) as old_key,

@@ -4,6 +4,7 @@ import { memberText } from '../../src/model/json-text.js';
 import { onPublic } from '../support/captured-node.js';
 import { RelayedNode } from '../support/relayed-node.js';
 import { testPgUrl } from '../support/services.js';
+import { until } from '../support/until.js';
 
 describe('published messages', () => {
   let relayed: RelayedNode;
@@ -105,6 +106,41 @@ describe('published messages', () => {
     }
     expect([...rows.values()].sort()).toEqual(await relayed.tableRows('public.t'));
     expect([...rows.values()].sort()).toEqual(['{"id":1,"v":0}', '{"id":2,"v":100}']);
+  });
+
+  it('put nested writes into order where the set got another version in the middle of a statement', async () => {
+    const tables = (before: string) => `- { name: public.t, before: ${before} }`;
+    await make(
+      `create table t (id int primary key, v int);
+       create function bump() returns trigger language plpgsql as $$ begin
+         if NEW.id = 1 then
+           update t set v = v + 100 where id = 2;
+           perform pg_advisory_xact_lock(41);
+           update t set v = v + 100 where id = 2;
+         end if;
+         return null; end $$;
+       create trigger bump after insert on t for each row execute function bump()`,
+      tables('key'),
+    );
+    const { node } = relayed;
+    await node.connection.script('select pg_advisory_lock(41)');
+    const session = await node.session({ settings: { search_path: 'public' } });
+    const writing = session.script('insert into t values (1, 0), (2, 0)');
+    await until(
+      'it waits in the middle',
+      async () =>
+        (await node.connection.query(`select from pg_locks where locktype = 'advisory' and not granted`))
+          .length > 0,
+    );
+    await node.capture({ tables: tables('full') });
+    await node.connection.script('select pg_advisory_unlock(41)');
+    await writing;
+    expect((await messages()).map(short)).toEqual([
+      '"c" null {"id":1,"v":0}',
+      '"c" null {"id":2,"v":0}',
+      '"u" null {"id":2,"v":100}',
+      '"u" {"id":2,"v":100} {"id":2,"v":200}',
+    ]);
   });
 
   it('keep values that JSON can not tell, and leave out what did not change', async () => {
