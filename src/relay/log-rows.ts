@@ -76,19 +76,24 @@ async function* byNumber(
   options: BatchOptions,
 ): AsyncGenerator<readonly LogRow[]> {
   const { firstSeq = 0n, lastSeq = 0n } = options.ticket;
-  let next = readChunk(connection, firstSeq - 1n, options);
+  // While the rows before are published nobody waits for the next: an error must not be taken for one that nobody minds.
+  const ahead = (chunk: Promise<readonly LogRow[]>) => {
+    chunk.catch(() => undefined);
+    return chunk;
+  };
+  let next = ahead(readChunk(connection, firstSeq - 1n, options));
   try {
     for (;;) {
       const rows = await next;
       const last = rows.at(-1);
       if (last === undefined) break;
       const done = BigInt(last.seq) >= lastSeq;
-      next = done ? NOTHING : readChunk(connection, BigInt(last.seq), options);
+      next = done ? NOTHING : ahead(readChunk(connection, BigInt(last.seq), options));
       yield rows;
       if (done) break;
     }
   } finally {
-    // Whoever stops early must not leave a statement behind on the connection, nor its error to nobody.
+    // Whoever stops early must not leave a statement behind on the connection.
     await next.catch(() => undefined);
   }
 }

@@ -2,6 +2,10 @@
 import { copyFile, rm } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigurationError, FencedError, IntegrityError, RefusedError } from '../../src/errors.js';
+import { ticketOf } from '../../src/model/ticket.js';
+import { readLogRows } from '../../src/relay/log-rows.js';
+import { logNames } from '../../src/relay/relay-set.js';
+import { readTicket } from '../../src/relay/tickets.js';
 import { onPublic, SET } from '../support/captured-node.js';
 import { brokerGone, type Fault, faultyPublisher } from '../support/faulty-publisher.js';
 import { Reader } from '../support/reader.js';
@@ -210,6 +214,46 @@ describe('a relay', () => {
     expect(await relay.stop()).toMatchObject({ ended: 'stopped', error: undefined });
     await expectEqual();
     await coordinator.stop();
+  });
+
+  it('hears of a connection that is lost while the next rows are read only when it wants them', async () => {
+    await insert(40);
+    await relayed.once();
+    const log = logNames('default', SET);
+    const connection = await relayed.connect();
+    const ticket = await readTicket(connection, log, ticketOf(1n));
+    const before = await readTicket(connection, log, ticketOf(0n));
+    if (ticket === undefined || before === undefined) throw new Error('there is no ticket');
+    let chunks = 0;
+    const losing = {
+      ...connection,
+      arrays: async (text: string, values?: readonly (string | null)[]) => {
+        chunks += 1;
+        if (chunks === 2) {
+          await relayed.node.connection.query(
+            `select pg_terminate_backend(pid, 5000) from pg_stat_activity
+             where datname = current_database() and application_name = 'shovel relay'`,
+          );
+        }
+        return connection.arrays(text, values);
+      },
+    };
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const rows = readLogRows(losing, {
+      log,
+      ticket,
+      previousSnapshot: before.snapshot,
+      transactions: false,
+      limits: { rows: 5, bytes: 50_000 },
+    });
+    expect((await rows.next()).value).toHaveLength(5);
+    await until('the connection is lost', () => connection.lost.aborted);
+    await until('an error would have been noticed', () => relayed.node.connection.query('select 1 as one'));
+    expect(unhandled).toEqual([]);
+    await expect(rows.next()).rejects.toMatchObject({ code: 'database_unreachable' });
+    process.off('unhandledRejection', note);
   });
 
   it('stops with exit 26 when another epoch has begun', async () => {
