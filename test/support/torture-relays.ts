@@ -16,6 +16,8 @@ import { startTcpProxy, type TcpProxy } from './tcp-proxy.js';
 export interface RelayJob {
   readonly cluster: string;
   readonly once: boolean;
+  /** This one alone. */
+  readonly database?: string;
   readonly tuning: RelayTuning;
   /** Of a part of a batch. */
   readonly partLimits: { readonly messages: number; readonly bytes: number };
@@ -99,6 +101,7 @@ export class RelayPlace {
 async function main({
   cluster,
   once,
+  database,
   tuning,
   partLimits,
   hosts,
@@ -117,7 +120,10 @@ async function main({
         logger,
         signal: stopping.signal,
       },
-      { sets: ['example'], once, tuning, partLimits },
+      {
+        ...{ sets: ['example'], once, tuning, partLimits },
+        ...(database === undefined ? {} : { database }),
+      },
     );
   } catch (error) {
     process.stderr.write(

@@ -307,9 +307,16 @@ class Torture {
     this.#say('… has ended');
   }
 
-  async #relay(name: string, once: boolean): Promise<RelayPlace> {
+  async #relay(name: string, once: boolean, only?: Node): Promise<RelayPlace> {
+    const cluster = this.#cluster?.name ?? '';
     const relay = await RelayPlace.open({
-      job: { cluster: this.#cluster?.name ?? '', once, tuning: TUNING, partLimits: PART_LIMITS },
+      job: {
+        cluster,
+        once,
+        ...(only && { database: only.database }),
+        tuning: TUNING,
+        partLimits: PART_LIMITS,
+      },
       log: join(this.#folder, `relay-${name}.log`),
     });
     this.#closing.push(() => relay.close());
@@ -348,7 +355,7 @@ class Torture {
       await upgradeSet(admin.context, { configuration, wait: false, dryRun: false });
       const from = writers.counts.committed;
       await until('the application goes on', () => writers.counts.committed - from > 30, slow);
-      const relay = await this.#relay('suspended', false);
+      const relay = await this.#relay('suspended', false, node);
       relay.start();
       if ((await relay.done()) !== 25) this.#problems.push(`a relay of a suspended set: ${relay.ended}`);
       await writers.stop();
