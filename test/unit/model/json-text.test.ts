@@ -34,7 +34,13 @@ const name = fc.oneof(
   fc.string(),
 );
 const value = fc.jsonValue({ maxDepth: 3 });
-const row = fc.dictionary(name, value, { maxKeys: 8, noNullPrototype: true });
+/**
+ * None with a key that is one backslash: once Node 24's JSON.parse has met one beside another key, it takes escaped keys
+ * there for it (`{"ü":1,"\"":2}` gets the key `\`), and no text could be held against it any more.
+ */
+const row = fc
+  .dictionary(name, value, { maxKeys: 8, noNullPrototype: true })
+  .filter((object) => !JSON.stringify(object).includes('"\\\\":'));
 const style = fc.record({ escapes: fc.boolean(), space });
 
 describe('memberText', () => {
