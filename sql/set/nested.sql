@@ -1,8 +1,8 @@
 -- Purpose:    finds the mutations of a batch that nested writes may have logged in another order than they happened in
 -- Parameters: p_before, p_now  the snapshots that the batch lies between
 --             p_first, p_last  its lowest and highest number
--- Returns:    per transaction and table (by the lowest rel that it ever had: a transaction may have been captured under
---             several versions), the mutations that hang together with an inversion, as model/nested-order.ts
+-- Returns:    per transaction and table (by the lowest rel that it has in the batch: a transaction may have been captured
+--             under several versions), the mutations that hang together with an inversion, as model/nested-order.ts
 --             takes them; none in nearly every batch
 -- Method:     in log order, each mutation of a key either goes on from the version that the one before began, or takes
 --             the key after the one before gave it up. Where neither holds, two of them are turned round. That is looked
@@ -21,6 +21,7 @@ begin
   return query
   with known as materialized (
     select c.rel as version, min(c.rel) over (partition by c.relid) as rel from @schema@.captured_table c
+    where c.rel in (select l.rel from @schema@.log_@set@ l where l.seq >= p_first and l.seq <= p_last)
   ),
   batch as materialized (
     select l.seq, l.xid, l.rel as version, k.rel, l.op, coalesce(l.mark, '-') as mark, coalesce(l.leaf, 0) as leaf, l.old_ctid, l.new_ctid,
