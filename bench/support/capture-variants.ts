@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import type { PostgresConnection } from '../../src/postgres/connect.js';
 import { until } from '../../test/support/until.js';
-import { type BenchServer, PROGRAMS } from './bench-server.js';
+import { APPLICATION, type BenchServer, PROGRAMS } from './bench-server.js';
 import { installSet } from './install-set.js';
 
 export const VARIANTS = ['bare', 'shovel_row', 'shovel_statement', 'pgq', 'slony', 'logical'] as const;
@@ -35,6 +35,10 @@ export async function installVariant(
     case 'pgq':
       await connection.script('set search_path = public; create extension pgq');
       await connection.query(`select pgq.create_queue('q')`);
+      // Its trigger function runs as the writer.
+      await connection.script(`grant usage on schema pgq to ${APPLICATION};
+        grant select on all tables in schema pgq to ${APPLICATION};
+        grant execute on all functions in schema pgq to ${APPLICATION}`);
       await onEach(
         connection,
         (table) => `create trigger pgq after insert or update or delete on ${table} for each row
