@@ -4,14 +4,14 @@
  */
 import type { Coordinator, Operation } from '../coordinator/coordinator.js';
 import { ShovelError } from '../errors.js';
-import { loadIntents } from './cluster-places.js';
+import { clusterPlaces, loadIntents } from './cluster-places.js';
 import { decisionOn } from './cluster-status.js';
 import type { AdminContext } from './context.js';
 import { loadSets } from './list-sets.js';
 import { requireCluster } from './load-set.js';
 import { type NodeSessions, withSessions } from './node-sessions.js';
 import { nodesBehind } from './recover.js';
-import { places, type RecoverClusterOptions, type RecoveredCluster } from './recover-cluster.js';
+import type { RecoverClusterOptions, RecoveredCluster } from './recover-cluster.js';
 import { type RefilledSet, refillCoordinator } from './refill-coordinator.js';
 import { countStrays } from './strays.js';
 
@@ -75,7 +75,8 @@ async function lookAt(
     changes.push({ id, set, version: to, outcome });
   }
   const behind: { set: string; database: string }[] = [];
-  for (const { name } of await loadSets(context)) {
+  const sets = await loadSets(context);
+  for (const { name } of sets) {
     // What is to be finished or undone first says nothing of what a node is to have.
     if (changes.some(({ set }) => set === name)) continue;
     try {
@@ -87,11 +88,11 @@ async function lookAt(
   }
   let strays = 0;
   const known = intents.map(({ intent }) => intent);
-  for (const { set, database, dsn } of await places(context)) {
+  for (const { sets: of, database, dsn } of clusterPlaces(sets, [])) {
     try {
       strays += await countStrays(context, { sessions, node: { database, dsn }, known });
     } catch (error) {
-      tell(set, database, error);
+      tell(of[0] ?? '', database, error);
     }
   }
   return { changes, behind, strays, problems };

@@ -5,6 +5,7 @@
 import { ShovelError } from '../errors.js';
 import type { NodeFailure } from '../model/change-protocol.js';
 import { nodeError } from './carry-out.js';
+import { clusterPlaces } from './cluster-places.js';
 import type { AdminContext } from './context.js';
 import { loadSets } from './list-sets.js';
 import { requireCluster } from './load-set.js';
@@ -89,26 +90,13 @@ export async function recoverCluster(
       if (healing?.result.kind === 'unfinished') tellAll(name, healing.result.failures);
     }
     let strays = 0;
-    for (const { set, database, dsn } of await places(context)) {
+    for (const { sets, database, dsn } of clusterPlaces(await loadSets(context), [])) {
       try {
         strays += await closeStrays(context, { sessions, node: { database, dsn } });
       } catch (error) {
-        tell(set, database, error);
+        tell(sets[0] ?? '', database, error);
       }
     }
     return { refilled, changes, healed, strays, problems };
   });
-}
-
-/** Every database that some live set is in. */
-export async function places(
-  context: AdminContext,
-): Promise<readonly { readonly set: string; readonly database: string; readonly dsn: string }[]> {
-  const found = new Map<string, { set: string; database: string; dsn: string }>();
-  for (const set of await loadSets(context)) {
-    for (const [database, { dsn }] of Object.entries(set.configuration.databases)) {
-      found.set(JSON.stringify([database, dsn]), { set: set.name, database, dsn });
-    }
-  }
-  return [...found.values()];
 }

@@ -1,4 +1,5 @@
 /** The set that the torture test is about, how its relays are tuned, and troubles that come from within its databases. */
+import type { EphemeralService } from '../../scripts/services/index.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
 import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
@@ -6,6 +7,30 @@ import type { AdminCluster, Administrator } from './admin-cluster.js';
 import type { Random } from './random-workload.js';
 import { KEYED } from './torture-check.js';
 import { chooseTables, tableEntries } from './torture-database.js';
+
+interface TortureServers {
+  /** By the name of the database in the set. */
+  readonly postgres: Readonly<Record<string, EphemeralService>>;
+  readonly kafka: EphemeralService;
+}
+
+export interface TortureOptions {
+  readonly servers: TortureServers;
+  readonly seed: number;
+  /** How many troubles. */
+  readonly rounds: number;
+  /** Whether a database is suspended in the end, and taken on again. */
+  readonly suspend: boolean;
+}
+
+export interface TortureResult {
+  /** What is wrong; `[]` where nothing is. */
+  readonly problems: readonly string[];
+  /** What was done, in order. */
+  readonly said: readonly string[];
+  readonly published: number;
+  readonly tickets: number;
+}
 
 export const SET = 'example';
 /** Everything small, so that all of it happens often. */

@@ -23,6 +23,8 @@ import {
   IN_THE_WAY,
   PART_LIMITS,
   SET,
+  type TortureOptions,
+  type TortureResult,
   TUNING,
   terminateShovel,
   tortureSet,
@@ -32,30 +34,6 @@ import {
 } from './torture-set.js';
 import { TortureWriters } from './torture-writers.js';
 import { until } from './until.js';
-
-export interface TortureServers {
-  /** By the name of the database in the set. */
-  readonly postgres: Readonly<Record<string, EphemeralService>>;
-  readonly kafka: EphemeralService;
-}
-
-export interface TortureOptions {
-  readonly servers: TortureServers;
-  readonly seed: number;
-  /** How many troubles. */
-  readonly rounds: number;
-  /** Whether a database is suspended in the end, and taken on again. */
-  readonly suspend: boolean;
-}
-
-export interface TortureResult {
-  /** What is wrong; `[]` where nothing is. */
-  readonly problems: readonly string[];
-  /** What was done, in order. */
-  readonly said: readonly string[];
-  readonly published: number;
-  readonly tickets: number;
-}
 
 const SESSIONS = 3;
 const slow = { timeoutMs: 90_000, everyMs: 50 };
