@@ -5,6 +5,8 @@ export interface TestCounts {
   readonly failed: number;
   /** What else went wrong, each in a few words. */
   readonly trouble: readonly string[];
+  /** Of each test that failed: its file and name, and what it says, indented. */
+  readonly failures: readonly string[];
 }
 
 export interface Summary {
@@ -24,7 +26,12 @@ export interface Run {
 export function countTests(report: string | undefined, run: Run): TestCounts {
   const root = parse(report);
   if (root === undefined) {
-    return { passed: 0, failed: 0, trouble: [`vitest wrote no report (exit code ${run.exitCode})`] };
+    return {
+      passed: 0,
+      failed: 0,
+      failures: [],
+      trouble: [`vitest wrote no report (exit code ${run.exitCode})`],
+    };
   }
   const passed = number(root.numPassedTests);
   const failed = number(root.numFailedTests);
@@ -34,7 +41,7 @@ export function countTests(report: string | undefined, run: Run): TestCounts {
   if (skipped > 0) trouble.push(`${skipped} skipped`);
   if (run.exitCode !== 0 && failed === 0 && trouble.length === 0)
     trouble.push(`vitest ended with ${run.exitCode}`);
-  return { passed, failed, trouble };
+  return { passed, failed, trouble, failures: failedTests(root) };
 }
 
 export function summarize({ passed, failed, trouble }: TestCounts): Summary {
@@ -44,6 +51,27 @@ export function summarize({ passed, failed, trouble }: TestCounts): Summary {
     trouble: all,
     exitCode: failed === 0 && all.length === 0 ? 0 : 1,
   };
+}
+
+/** Lines of a failed test's message that are told again at the end; the rest stands further up, where it failed. */
+const MESSAGE_LINES = 12;
+
+function failedTests(root: Record<string, unknown>): string[] {
+  return list(root.testResults).flatMap((file) =>
+    list(file.assertionResults)
+      .filter((test) => test.status === 'failed')
+      .map((test) => {
+        const messages = Array.isArray(test.failureMessages) ? test.failureMessages.map(String) : [];
+        const lines = messages
+          .join('\n')
+          .split('\n')
+          .filter((line) => !line.includes('/node_modules/'))
+          .slice(0, MESSAGE_LINES);
+        return [`${String(file.name)}: ${String(test.fullName)}`, ...lines.map((line) => `    ${line}`)].join(
+          '\n',
+        );
+      }),
+  );
 }
 
 /** Files that failed without a failed test in them: an import, a hook. */

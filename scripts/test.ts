@@ -21,7 +21,8 @@ function main(args: readonly string[]): number {
   const broken: string[] = [];
   if (!onlyTests) {
     if (!npm('check')) broken.push('npm run check');
-    if (!npm('build')) return finish({ passed: 0, failed: 0, trouble: [...broken, 'npm run build'] });
+    if (!npm('build'))
+      return finish({ passed: 0, failed: 0, failures: [], trouble: [...broken, 'npm run build'] });
   }
   const counts = vitest(forVitest);
   return finish({ ...counts, trouble: [...broken, ...counts.trouble] });
@@ -65,6 +66,10 @@ function readReport(file: string): string | undefined {
 
 function finish(counts: TestCounts): number {
   const { trouble, line, exitCode } = summarize(counts);
+  // Told again at the end, where whoever sees no more than the end of a long log finds it.
+  if (counts.failures.length > 0) {
+    process.stdout.write(`\nWhat failed:\n${counts.failures.join('\n').replaceAll(`${ROOT}/`, '')}\n\n`);
+  }
   for (const what of trouble) process.stderr.write(`failed: ${what}\n`);
   process.stdout.write(`${line}\n`);
   return exitCode;

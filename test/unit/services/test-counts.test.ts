@@ -33,6 +33,25 @@ describe('the end of npm test', () => {
     expect(result).toEqual({ line: '1 passed, 1 failed', trouble: [], exitCode: 1 });
   });
 
+  it('tells of each test that failed where it stands and what it said', () => {
+    const assertionResults = [
+      { status: 'passed', fullName: 'counts up' },
+      {
+        status: 'failed',
+        fullName: 'counts down',
+        failureMessages: [['expected 1 to be 2', 'at /node_modules/x.js', ...'abcdefghijklmnop'].join('\n')],
+      },
+    ];
+    const text = JSON.stringify({
+      numPassedTests: 1,
+      numFailedTests: 1,
+      testResults: [{ name: 'a.test.ts', status: 'failed', assertionResults }],
+    });
+    expect(countTests(text, { ...RUN, exitCode: 1 }).failures).toEqual([
+      ['a.test.ts: counts down', 'expected 1 to be 2', ...'abcdefghijk'].join('\n    '),
+    ]);
+  });
+
   it('is bad when no test ran', () => {
     expect(outcome(report([]))).toMatchObject({
       line: '0 passed, 0 failed',
