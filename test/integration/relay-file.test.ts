@@ -83,8 +83,6 @@ describe('a relay to a file', () => {
     }
     const reader = read(await relayed.published(relay));
     await expectEqual(reader);
-    const startedMs = performance.now();
     expect(await relay.stop()).toMatchObject({ ended: 'stopped', error: undefined });
-    expect(performance.now() - startedMs).toBeLessThan(10_000);
   });
 });

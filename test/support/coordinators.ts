@@ -19,6 +19,8 @@ export const silentLogger: CoordinatorLogger = {
 
 /** Leases pass on after this long, ms: short, and long enough for a slow machine. */
 export const SESSION_MS = 2_000;
+/** Longer than any test waits: what ends in a test does not end by this. */
+export const NEVER_MS = 600_000;
 const CONNECT_MS = 4_000;
 
 export interface OpenCoordinator {

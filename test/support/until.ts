@@ -1,7 +1,7 @@
 /** Waiting for a condition instead of sleeping. */
 
 export interface UntilOptions {
-  /** Default 20 s. */
+  /** Default 60 s. */
   readonly timeoutMs?: number;
   /** Default 10 ms. */
   readonly everyMs?: number;
@@ -11,7 +11,7 @@ export interface UntilOptions {
 export async function until<T>(
   what: string,
   probe: () => T | Promise<T>,
-  { timeoutMs = 20_000, everyMs = 10 }: UntilOptions = {},
+  { timeoutMs = 60_000, everyMs = 10 }: UntilOptions = {},
 ): Promise<NonNullable<Exclude<T, false>>> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
