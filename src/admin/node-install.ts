@@ -224,8 +224,11 @@ async function lockForChange(task: NodeTask, write: Preparation): Promise<NodeAn
   if (missing.length === 0) return undefined;
   throw new RefusedError(
     'ground_lost',
-    `Triggers or the log of set ${intent.set} went away in ${connection.display} while it was being changed.`,
-    { hint: 'Another administrator, or DDL, was at work on its tables: try again.' },
+    `Tables of set ${intent.set} in ${connection.display} changed while the set was being changed: a trigger or the log went away, or a partition came.`,
+    {
+      hint: 'Another administrator, or DDL, was at work on its tables: try again.',
+      details: { missing },
+    },
   );
 }
 

@@ -30,7 +30,7 @@ import { relayStream, type StreamOutcome } from './relay-stream.js';
 import { SetVersions } from './set-versions.js';
 import type { StreamStats } from './stream-state.js';
 import { TicketBoard } from './ticket-board.js';
-import { TRIM_LIMITS } from './trim.js';
+import { trimLimits } from './trim.js';
 
 /**
  * Resolves when the relay has ended and nothing of it runs any more.
@@ -237,7 +237,7 @@ class Relay {
       board,
       openSession: this.#node.open,
       pace: tuning?.pace ?? {},
-      trimLimits: tuning?.trim ?? TRIM_LIMITS,
+      trimLimits: tuning?.trim ?? trimLimits(limits.logBytes),
       trimEveryMs: tuning?.trimEveryMs ?? 1000,
       limitsEveryMs: tuning?.limitsEveryMs,
       database,

@@ -31,12 +31,21 @@ export interface TrimLimits {
   readonly pinnedMs: number;
 }
 
-export const TRIM_LIMITS: TrimLimits = {
-  rotateBytes: 64 * 1024 * 1024,
-  rotateAgeMs: 60_000,
-  idleBytes: 1024 * 1024,
-  pinnedMs: 15_000,
-};
+const ROTATE_BYTES = 64 * 1024 * 1024;
+const IDLE_BYTES = 1024 * 1024;
+/** A healthy log holds an active segment and one or two closed ones, with their indexes: well below the limit. */
+const SHARE = 8;
+
+/** For a set whose log may have that many bytes: `limits.log_bytes`. */
+export function trimLimits(logBytes: number): TrimLimits {
+  const rotateBytes = Math.min(ROTATE_BYTES, Math.floor(logBytes / SHARE));
+  return {
+    rotateBytes,
+    rotateAgeMs: 60_000,
+    idleBytes: Math.min(IDLE_BYTES, Math.floor(rotateBytes / 2)),
+    pinnedMs: 15_000,
+  };
+}
 
 export interface TrimOptions {
   readonly log: LogNames;

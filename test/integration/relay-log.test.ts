@@ -1,7 +1,7 @@
 /** The log stays small: segments take turns, and what every stream has published is given back to the disk. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onPublic, SET } from '../support/captured-node.js';
-import { RelayedNode, type RunningRelay } from '../support/relayed-node.js';
+import { QUICK, RelayedNode, type RunningRelay } from '../support/relayed-node.js';
 import { testPgUrl } from '../support/services.js';
 import { until } from '../support/until.js';
 
@@ -66,6 +66,16 @@ describe('the log', () => {
     const seen = new Set((await relayed.lines()).filter((line) => line.startsWith('{"op":"e"')));
     expect(BigInt(await value(`select max(ticket) from shovel.ticket_${SET}`))).toBe(BigInt(seen.size));
     expect(await rebuilt()).toEqual(await relayed.tableRows('public.item'));
+  });
+
+  it('turns early where little is allowed: a log that is published is not what passes the limit', async () => {
+    const { trim: _, ...tuning } = QUICK;
+    const limits = { logBytes: 4_000_000, lagMs: 3_600_000, rowBytes: 1_000_000, policy: 'suspend' } as const;
+    await load(20);
+    expect(await logBytes()).toBeGreaterThan(BASELINE_BYTES);
+    const relay = relayed.start({ once: true, tuning, change: { limits } });
+    expect(await relay.ended).toMatchObject({ ended: 'published', error: undefined });
+    expect(await logBytes()).toBeLessThan(BASELINE_BYTES);
   });
 
   /** The table from the file; its first rows were deleted in the log's first transaction. */
