@@ -283,7 +283,9 @@ function inScripts(statements: readonly string[]): readonly string[] {
 
 /**
  * A new incarnation goes on from now: transaction ids of the old one mean nothing in this history, so the newest ticket
- * must be of this one. The floor is read before the snapshot is taken, as when a ticket is drawn.
+ * must be of this one. The floor is read before the snapshot is taken, as when a ticket is drawn. Streams' records are
+ * sequences, which a dump reads later than the tickets: one that is ahead of them would have this incarnation's batches
+ * trimmed before they are published.
  */
 async function beginIncarnation({ connection, intent }: NodeTask, { names }: NodeWrite): Promise<void> {
   const schema = quoteIdentifier(names.schema);
@@ -298,6 +300,14 @@ async function beginIncarnation({ connection, intent }: NodeTask, { names }: Nod
      select coalesce(max(t.ticket), 0) + 1, pg_catalog.pg_current_snapshot(), $1, 0, $2, pg_catalog.clock_timestamp()
      from ${schema}.ticket_${set} t`,
     [at?.floor ?? '0', String(intent.to)],
+  );
+  await connection.query(
+    `select pg_catalog.setval(r.record, 2 * (t.newest - 1) + 1)
+     from (select max(t.ticket) as newest from ${schema}.ticket_${set} t) t,
+       lateral (select pg_catalog.format('%I.%I', $2::text, s.position_name)::regclass as record
+                from ${schema}.stream s where s.set_name = $1) r
+     where pg_catalog.pg_sequence_last_value(r.record) >= 2 * t.newest`,
+    [set, names.schema],
   );
 }
 

@@ -175,7 +175,6 @@ class StreamRelay {
       publisher,
       firstHere,
       fromTicket: this.#fromTicket,
-      newest: () => this.#options.board.newest,
     });
     this.#completed = start.next - 1n;
     this.#tell('running');

@@ -22,6 +22,8 @@ export interface StartFacts {
   readonly ticketHash: string | undefined;
   /** The stream's first at this destination: what is there from before is not of this stay. */
   readonly firstTicket: Ticket;
+  /** The empty ticket with which the incarnation after the position's began, where it is kept. */
+  readonly reborn: Ticket | undefined;
 }
 
 export interface StartPoint {
@@ -36,7 +38,13 @@ export function isBehind(facts: StartFacts): boolean {
   const { position, record } = facts;
   if (record.completed < facts.firstTicket) return false;
   if (position === undefined) return facts.durable;
+  if (position.incarnation < facts.incarnation) return isForgotten(facts);
   return position.incarnation === facts.incarnation && completedBy(position) < record.completed;
+}
+
+/** The node has recorded more of its newer incarnation than a destination knows that is still in an older one. */
+function isForgotten({ reborn, record, firstTicket }: StartFacts): boolean {
+  return record.completed >= firstTicket && (reborn === undefined || record.completed > reborn);
 }
 
 /** @throws IntegrityError `source_went_back`, `position_went_back`, `position_lost` */
@@ -45,8 +53,11 @@ export function startPoint(facts: StartFacts): StartPoint {
   if (position === undefined) return withoutPosition(facts);
   if (position.incarnation > facts.incarnation) throw sourceWentBack(facts, position);
   if (position.incarnation < facts.incarnation) {
-    // The node was taken on again since: its tickets were moved past all that was published before.
-    return { next: later(ticketOf(completedBy(position) + 1n), facts.firstTicket), from: undefined };
+    if (isForgotten(facts)) throw positionWentBack(facts, position);
+    // What the older incarnation has published may have had numbers that the newer one gives out again.
+    const { reborn = ticketOf(0), firstTicket } = facts;
+    const done = completedBy(position) < reborn ? completedBy(position) : reborn;
+    return { next: later(ticketOf(done + 1n), firstTicket), from: undefined };
   }
   // Left by an earlier stay here, whose tickets may be kept no longer.
   const earlier = position.ticket < facts.firstTicket;
@@ -54,16 +65,7 @@ export function startPoint(facts: StartFacts): StartPoint {
   // Ticket 0 stands for the time before the first batch, and a position never does.
   if (facts.ticketHash !== position.snapshotHash) throw sourceWentBack(facts, position);
   if (earlier) return { next: facts.firstTicket, from: undefined };
-  if (completedBy(position) < record.completed) {
-    throw new IntegrityError(
-      'position_went_back',
-      `Stream ${facts.stream} of set ${facts.set} is at ticket ${completedBy(position)}, but ticket ${record.completed} was published.`,
-      {
-        hint: 'Was the destination restored from an older copy? Publish again with shovel relay --from, or bootstrap the targets.',
-        details: details(facts),
-      },
-    );
-  }
+  if (completedBy(position) < record.completed) throw positionWentBack(facts, position);
   return position.complete
     ? { next: ticketOf(position.ticket + 1n), from: undefined }
     : { next: ticketOf(position.ticket), from: { part: position.part, lastSeq: position.lastSeq } };
@@ -110,6 +112,17 @@ export function completedBy(position: StreamPosition): bigint {
 
 function later(a: Ticket, b: Ticket): Ticket {
   return a > b ? a : b;
+}
+
+function positionWentBack(facts: StartFacts, position: StreamPosition): IntegrityError {
+  return new IntegrityError(
+    'position_went_back',
+    `Stream ${facts.stream} of set ${facts.set} is at ticket ${completedBy(position)}, but ticket ${facts.record.completed} was published.`,
+    {
+      hint: 'Was the destination restored from an older copy? Publish again with shovel relay --from, or bootstrap the targets.',
+      details: details(facts),
+    },
+  );
 }
 
 function sourceWentBack(facts: StartFacts, position: StreamPosition): IntegrityError {

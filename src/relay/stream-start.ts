@@ -17,7 +17,7 @@ import {
   startPoint,
 } from './start-position.js';
 import { brokersMoved } from './stream-place.js';
-import { batchMissing, oldestTicketFrom, readTicket } from './tickets.js';
+import { batchMissing, firstsOfIncarnations, readTicket } from './tickets.js';
 
 /** How often a position that is behind the node's record is read again before it is believed. */
 const REREADS = 5;
@@ -27,6 +27,7 @@ export interface StreamStart {
   readonly stream: string;
   readonly connection: PostgresConnection;
   readonly row: StreamRow;
+  readonly nodeId: string;
   readonly incarnation: number;
   readonly epoch: bigint;
   /** The version that the node has. */
@@ -38,8 +39,6 @@ export interface StreamStart {
   readonly firstHere: Ticket;
   /** Begin at this ticket, whatever the destination's position is. */
   readonly fromTicket: Ticket | undefined;
-  /** The newest ticket that is drawn. */
-  readonly newest: () => Ticket;
   readonly versionAt: (connection: PostgresConnection, version: number) => Promise<RelaySet>;
   readonly fill: (configuration: StreamConfiguration) => StreamConfiguration;
   readonly createPublisher: (configuration: StreamConfiguration) => Promise<Publisher>;
@@ -66,15 +65,16 @@ export async function startStream(start: StreamStart): Promise<StartPoint> {
   }
   if (before !== undefined) {
     // A batch of which those brokers have a part is sent whole: its parts are of no use apart.
-    const { next } = startPoint(await factsOf(start, before));
-    return resume(start, { position: before, point: { next, from: undefined } });
+    facts = await factsOf(start, before);
+    const { next } = startPoint(facts);
+    return resume(start, { facts, point: { next, from: undefined } });
   }
   for (let read = 1; facts.durable && isBehind(facts) && read < REREADS && !stop.aborted; read += 1) {
     await clock.sleep(100 * 2 ** read, stop);
     position = await publisher.start();
     facts = await factsOf(start, position);
   }
-  if (fromTicket === undefined) return resume(start, { position, point: startPoint(facts) });
+  if (fromTicket === undefined) return resume(start, { facts, point: startPoint(facts) });
   const point = startFrom(fromTicket, { set: log.set, stream, next: furthest(facts) });
   if ((await readTicket(connection, log, ticketOf(point.next - 1n))) === undefined) {
     throw batchMissing(log, point.next, 'asked for');
@@ -97,7 +97,21 @@ async function factsOf(start: StreamStart, position: StreamPosition | undefined)
     ticket,
     ticketHash: ticket === undefined ? undefined : sha256Hex(ticket.snapshot),
     firstTicket: firstHere,
+    reborn: await rebornAfter(start, position),
   };
+}
+
+async function rebornAfter(
+  { connection, log, nodeId, incarnation, versionAt }: StreamStart,
+  position: StreamPosition | undefined,
+): Promise<Ticket | undefined> {
+  if (position === undefined || position.incarnation >= incarnation) return undefined;
+  for (const { ticket, setVersion } of await firstsOfIncarnations(connection, log)) {
+    const { nodes } = await versionAt(connection, setVersion);
+    const began = nodes.find((node) => node.nodeId === nodeId)?.incarnation ?? incarnation;
+    if (began > position.incarnation) return ticket;
+  }
+  return undefined;
 }
 
 /**
@@ -142,16 +156,15 @@ function furthest(facts: StartFacts): Ticket {
   }
 }
 
-/** After a node was taken on again its tickets go on from a higher number, which stands for what went before. */
+/** Where a node was taken on again, its first ticket after that stands for what it does not keep from before. */
 async function resume(
-  { log, connection, newest, incarnation }: StreamStart,
-  { position, point }: { position: StreamPosition | undefined; point: StartPoint },
+  { log, connection }: StreamStart,
+  { facts, point }: { readonly facts: StartFacts; readonly point: StartPoint },
 ): Promise<StartPoint> {
-  if (position === undefined || position.incarnation >= incarnation) return point;
-  if (point.next > newest() || point.from !== undefined) return point;
+  const { reborn } = facts;
+  if (reborn === undefined || point.next > reborn) return point;
   if ((await readTicket(connection, log, ticketOf(point.next - 1n))) !== undefined) return point;
-  const oldest = await oldestTicketFrom(connection, log, point.next);
-  return oldest === undefined ? point : { ...point, next: ticketOf(oldest.ticket + 1n) };
+  return { next: ticketOf(reborn + 1n), from: undefined };
 }
 
 async function positionAt(publisher: Publisher): Promise<StreamPosition | undefined> {

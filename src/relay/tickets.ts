@@ -49,18 +49,15 @@ export async function readTicket(
   return row === undefined ? undefined : decodeTicket(row);
 }
 
-/** The oldest that is kept from `ticket` on. */
-export async function oldestTicketFrom(
+/** Those with which incarnations began, oldest first: no other is empty, but the one before the first mutation. */
+export async function firstsOfIncarnations(
   connection: PostgresConnection,
   log: LogNames,
-  ticket: Ticket,
-): Promise<DrawnTicket | undefined> {
+): Promise<readonly DrawnTicket[]> {
   const rows = await connection.query(
-    `select ${TICKET_COLUMNS} from ${log.ticket} t where t.ticket >= $1 order by t.ticket limit 1`,
-    [ticket.toString()],
+    `select ${TICKET_COLUMNS} from ${log.ticket} t where t.mutations = 0 and t.ticket > 0 order by t.ticket`,
   );
-  const [row] = rows;
-  return row === undefined ? undefined : decodeTicket(row);
+  return rows.map(decodeTicket);
 }
 
 /** The batch of `ticket` can't be read: it, or the ticket before it, is not kept. */

@@ -100,8 +100,17 @@ streams:
     const copy = await into(where === 'another cluster' ? (other?.address ?? '') : main.url);
     const restored = url;
     url = main.url;
-    await main.connection.script('insert into item values (3)');
-    await start(true).ended;
+    for (const id of [3, 4, 5, 6]) {
+      await main.connection.script(`insert into item values (${id})`);
+      await start(true).ended;
+    }
+    // A dump reads sequences later than it reads tables.
+    const { schema } = cluster.names;
+    for (const name of await main.column(`select position_name from ${schema}.stream`)) {
+      await copy.query(
+        `select setval('${schema}.${name}', ${await main.value(`select last_value from ${schema}.${name}`)})`,
+      );
+    }
     url = restored;
     await expect(start().ended).rejects.toMatchObject({ code: 'node_changed', exitCode: 25 });
 
@@ -136,6 +145,9 @@ streams:
     expect(rows.filter((row) => !row.startsWith('2 '))).toEqual([
       '1 of 1',
       '3 of 1',
+      '4 of 1',
+      '5 of 1',
+      '6 of 1',
       '10 of 2',
       '11 of 2',
       '12 of 3',

@@ -35,6 +35,7 @@ const facts = (value: bigint, more: Partial<StartFacts> = {}): StartFacts => ({
   ticket: TICKET,
   ticketHash: 'hash',
   firstTicket: ticketOf(1),
+  reborn: undefined,
   ...more,
 });
 
@@ -89,7 +90,35 @@ describe('where a stream goes on', () => {
   });
 
   it('follows a node that was taken on again', () => {
-    expect(startPoint(facts(15n, { incarnation: 2, ticketHash: undefined }))).toMatchObject({ next: 8n });
+    const again = { incarnation: 2, ticketHash: undefined };
+    // Its first ticket since is the 9th: what was drawn before it and not published goes out first.
+    expect(startPoint(facts(15n, { ...again, reborn: ticketOf(9) }))).toMatchObject({ next: 8n });
+    expect(startPoint(facts(15n, { ...again, reborn: ticketOf(7) }))).toMatchObject({ next: 8n });
+  });
+
+  it('is not past what a restored node draws under numbers that were published before it was lost', () => {
+    const restored = { incarnation: 2, ticketHash: undefined, reborn: ticketOf(3) };
+    expect(startPoint(facts(5n, restored))).toEqual({ next: 4n, from: undefined });
+  });
+
+  it('is its first ticket where a stream was taken out and came back after that', () => {
+    const back = { incarnation: 2, firstTicket: ticketOf(6), record: decodeRecord(0n, ticketOf(6)) };
+    for (const reborn of [undefined, ticketOf(3)]) {
+      const returned = facts(0n, { ...back, reborn });
+      expect(isBehind(returned)).toBe(false);
+      expect(startPoint(returned)).toEqual({ next: 6n, from: undefined });
+    }
+  });
+
+  it.each([
+    ['it began before what is kept', undefined],
+    ['more of it is recorded than its first ticket', ticketOf(6)],
+  ])('is not in an older incarnation where the newer one was published from: %s', (_, reborn) => {
+    const older = facts(15n, { incarnation: 2, ticketHash: undefined, reborn });
+    expect(isBehind(older)).toBe(true);
+    expect(() => startPoint(older)).toThrow(
+      expect.objectContaining({ code: 'position_went_back', exitCode: 25 }),
+    );
   });
 
   it('may be named by a person, if nothing is left out', () => {
