@@ -3,7 +3,6 @@
  * waits for nobody.
  */
 import type { Coordinator, Operation } from '../coordinator/coordinator.js';
-import { ShovelError } from '../errors.js';
 import { clusterPlaces, loadIntents } from './cluster-places.js';
 import { decisionOn } from './cluster-status.js';
 import type { AdminContext } from './context.js';
@@ -11,7 +10,12 @@ import { loadSets } from './list-sets.js';
 import { requireCluster } from './load-set.js';
 import { type NodeSessions, withSessions } from './node-sessions.js';
 import { nodesBehind } from './recover.js';
-import type { RecoverClusterOptions, RecoveredCluster } from './recover-cluster.js';
+import {
+  addProblem,
+  type RecoverClusterOptions,
+  type RecoveredCluster,
+  type RecoveryProblem,
+} from './recover-cluster.js';
 import { type RefilledSet, refillCoordinator } from './refill-coordinator.js';
 import { countStrays } from './strays.js';
 
@@ -60,12 +64,9 @@ async function lookAt(
   context: AdminContext,
   sessions: NodeSessions,
 ): Promise<Pick<RecoveryPreview, 'changes' | 'behind' | 'strays' | 'problems'>> {
-  const problems: RecoveredCluster['problems'][number][] = [];
-  const tell = (set: string, database: string | null, error: unknown) => {
-    if (!(error instanceof ShovelError)) throw error;
-    const { code, message, hint } = error;
-    problems.push({ set, database, code, message, hint });
-  };
+  const problems: RecoveryProblem[] = [];
+  const tell = (set: string, database: string | null, error: unknown) =>
+    addProblem(problems, { set, database, error });
   await context.coordinator.sync();
   const intents = await loadIntents(context);
   const changes: RecoveryPreview['changes'][number][] = [];

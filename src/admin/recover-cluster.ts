@@ -38,13 +38,29 @@ export interface RecoveredCluster {
   /** Changes that no coordinator knew of. */
   readonly strays: number;
   /** What could not be settled now. */
-  readonly problems: readonly {
-    readonly set: string;
-    readonly database: string | null;
-    readonly code: string;
-    readonly message: string;
-    readonly hint: string;
-  }[];
+  readonly problems: readonly RecoveryProblem[];
+}
+
+export interface RecoveryProblem {
+  readonly set: string;
+  /** Null where the message alone names it. */
+  readonly database: string | null;
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Takes it down, once: a database that is away is met in several ways. @throws what is no ShovelError */
+export function addProblem(
+  problems: RecoveryProblem[],
+  { set, database, error }: { set: string; database: string | null; error: unknown },
+): void {
+  if (!(error instanceof ShovelError)) throw error;
+  const { code, message, hint } = error;
+  const problem = { set, database, code, message, hint };
+  const known = problems.findIndex((one) => one.set === set && one.message === message);
+  if (known === -1) problems.push(problem);
+  else if (problems[known]?.database === null) problems[known] = problem;
 }
 
 /** @throws RefusedError `cluster_missing`; IntegrityError `node_ahead`: the coordinator lost history */
@@ -55,12 +71,9 @@ export async function recoverCluster(
   return withSessions(context, async (sessions) => {
     const refilled = fromNodes ? await refillCoordinator(context, { sessions, dsns: fromNodes }) : [];
     await requireCluster(context);
-    const problems: RecoveredCluster['problems'][number][] = [];
-    const tell = (set: string, database: string | null, error: unknown) => {
-      if (!(error instanceof ShovelError)) throw error;
-      const { code, message, hint } = error;
-      problems.push({ set, database, code, message, hint });
-    };
+    const problems: RecoveryProblem[] = [];
+    const tell = (set: string, database: string | null, error: unknown) =>
+      addProblem(problems, { set, database, error });
     const tellAll = (set: string, failures: readonly NodeFailure[]) => {
       for (const failure of failures) tell(set, failure.database, nodeError(failure));
     };

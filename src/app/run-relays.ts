@@ -134,7 +134,7 @@ function checkSet(set: LoadedSet, options: RunRelaysOptions): void {
       'database_needed',
       `Set ${set.name} has several databases: tickets are per database.`,
       {
-        hint: `Add --database: ${set.nodes.map((node) => node.database).join(', ')}.`,
+        hint: `Add --database with one of: ${set.nodes.map((node) => node.database).join(', ')}.`,
       },
     );
   }

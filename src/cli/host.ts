@@ -101,8 +101,8 @@ function readEnvFile(path: string): Variables {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' || code === 'EISDIR') return {};
-    throw new UsageError('env_file_unreadable', `The file .env can't be read: ${String(code)}.`, {
-      hint: 'Correct its permissions, or run shovel in another directory.',
+    throw new UsageError('env_file_unreadable', `The file ${path} can't be read: ${String(code)}.`, {
+      hint: 'It is read wherever shovel is started: mend or remove it, or start shovel in another folder.',
       cause: error,
     });
   }

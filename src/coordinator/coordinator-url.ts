@@ -137,6 +137,7 @@ function parsePostgresUrl(url: string): CoordinatorAddress {
 
 function invalid(message: string): UsageError {
   return new UsageError('coordinator_url_invalid', message, {
-    hint: 'Write zookeeper://user:password@host:2181,host2:2181/chroot or postgres://user:password@host/database.',
+    // No credentials in it: what looks like a password is never printed.
+    hint: 'Write zookeeper://host:2181,host2:2181/chroot or postgres://host/database; user:password@ goes before the hosts, percent-encoded.',
   });
 }

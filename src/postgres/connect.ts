@@ -3,9 +3,9 @@
  * json is ever parsed on the way. A connection serves one task at a time; callers queue nothing.
  */
 import pg from 'pg';
-import { ConfigurationError, UnreachableError } from '../errors.js';
-import { parseDsn } from './dsn.js';
-import { translatePostgresError } from './sqlstate.js';
+import { ConfigurationError, type ShovelError, UnreachableError } from '../errors.js';
+import { type Dsn, parseDsn } from './dsn.js';
+import { PostgresError, SQLSTATE, translatePostgresError } from './sqlstate.js';
 
 export type Row = Readonly<Record<string, string | null>>;
 
@@ -65,23 +65,41 @@ const RAW_TEXT = { getTypeParser: () => (value: unknown) => value };
  */
 export async function openConnection(options: ConnectOptions): Promise<PostgresConnection> {
   const dsn = parseDsn(options.dsn, options.name);
-  let last: unknown;
+  const writable = dsn.targetSessionAttributes !== 'any';
+  const failures: unknown[] = [];
   for (const url of dsn.urls) {
     try {
-      return await openHost(url, dsn.display, { options, writable: dsn.targetSessionAttributes !== 'any' });
+      const connection = await openHost(url, dsn.display, { options, writable });
+      if (connection !== STANDBY) return connection;
+      failures.push(STANDBY);
     } catch (error) {
-      last = error;
-      if (error instanceof ConfigurationError) break;
+      if (error instanceof ConfigurationError) throw error;
+      failures.push(error);
     }
   }
-  throw last;
+  throw failures.includes(STANDBY) ? noWriter(dsn, failures) : failures.at(-1);
+}
+
+const STANDBY = 'is a standby';
+
+/** After a failover what counts is which host is what. `failures`: one of each host, in the order of the DSN. */
+function noWriter({ display, hosts }: Dsn, failures: readonly unknown[]): UnreachableError {
+  const each = hosts.map((host, i) => `${host} ${failures[i] === STANDBY ? STANDBY : 'does not answer'}`);
+  return new UnreachableError(
+    'database_read_only',
+    `Database ${display} takes no writes: ${each.join(', ')}.`,
+    {
+      hint: 'The DSN asks for a host that does (target_session_attrs): promote one, or add the promoted one to the DSN.',
+      cause: failures.find((failure) => failure !== STANDBY),
+    },
+  );
 }
 
 async function openHost(
   url: string,
   display: string,
   { options, writable }: { options: ConnectOptions; writable: boolean },
-): Promise<PostgresConnection> {
+): Promise<PostgresConnection | typeof STANDBY> {
   const client = new pg.Client({
     connectionString: url,
     application_name: options.applicationName,
@@ -94,7 +112,9 @@ async function openHost(
   client.on('end', () => lost.abort());
   const fail = (error: unknown) => translatePostgresError(error, display);
   try {
-    await client.connect();
+    await client.connect().catch((error: unknown) => {
+      throw closedDatabase(fail(error));
+    });
     const settings = Object.entries({ ...SESSION, ...options.settings });
     const chosen = settings.map((_, i) => `pg_catalog.set_config($${2 * i + 1}, $${2 * i + 2}, false)`);
     await client.query(`select ${chosen.join(', ')}`, settings.flat());
@@ -104,15 +124,24 @@ async function openHost(
     );
     const fact = facts.rows[0];
     if (writable && fact?.read_only === 'true') {
-      throw new UnreachableError('database_read_only', `Database ${display} is a standby.`, {
-        hint: 'The DSN asks for a server that takes writes, and none of its hosts does.',
-      });
+      client.end().catch(() => undefined);
+      return STANDBY;
     }
     return wrap(client, { display, serverVersion: Number(fact?.version), lost: lost.signal, fail });
   } catch (error) {
     client.end().catch(() => undefined);
     throw fail(error);
   }
+}
+
+/** A database that lets nobody in (`alter database … allow_connections false`) is away, as far as we can tell. */
+function closedDatabase(error: ShovelError): ShovelError {
+  if (!(error instanceof PostgresError) || error.sqlstate !== SQLSTATE.objectNotInPrerequisiteState)
+    return error;
+  return new UnreachableError('database_unreachable', error.message, {
+    hint: 'Somebody closed it: alter database … allow_connections true opens it again.',
+    cause: error,
+  });
 }
 
 function wrap(

@@ -7,6 +7,8 @@ import { ConfigurationError } from '../errors.js';
 export interface Dsn {
   /** A URL per host, in the order of the DSN, ready for the driver. Holds the password: never print it. */
   readonly urls: readonly string[];
+  /** `host:port` of each URL, as the DSN has it. */
+  readonly hosts: readonly string[];
   /** `read-write`: only a server that takes writes will do. */
   readonly targetSessionAttributes: 'any' | 'read-write';
   /** `user@host:port,host:port/database`, no password, no parameters. */
@@ -34,12 +36,12 @@ export function parseDsn(dsn: string, name: string): Dsn {
   }
   const rest = parameters.toString();
   const prefix = userInfo === '' ? '' : `${userInfo}@`;
-  const urls = hostList
-    .split(',')
-    .map((host) => `postgres://${prefix}${host}/${database}${rest === '' ? '' : `?${rest}`}`);
+  const hosts = hostList.split(',');
+  const urls = hosts.map((host) => `postgres://${prefix}${host}/${database}${rest === '' ? '' : `?${rest}`}`);
   const user = userInfo.split(':')[0] ?? '';
   return {
     urls,
+    hosts,
     targetSessionAttributes: attributes === 'any' ? 'any' : 'read-write',
     display: `${user === '' ? '' : `${user}@`}${hostList}/${database}`,
   };

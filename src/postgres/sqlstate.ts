@@ -101,7 +101,14 @@ export function translatePostgresError(error: unknown, where: string): ShovelErr
       cause: error,
     });
   }
-  if (code.startsWith('08') || code.startsWith('57P') || code === '53300') {
+  if (code === '25006') {
+    return new UnreachableError('database_read_only', `Database ${where} takes no writes: ${message}.`, {
+      hint: 'Is it a standby, or was it demoted? Name all hosts in the DSN, with ?target_session_attrs=read-write at its end.',
+      cause: error,
+    });
+  }
+  // 53100: disk full, 53300: too many connections
+  if (code.startsWith('08') || code.startsWith('57P') || code === '53100' || code === '53300') {
     return new UnreachableError('database_unreachable', `Database ${where}: ${message}.`, {
       hint: 'It may be starting, stopping or full; this is worth another try later.',
       cause: error,

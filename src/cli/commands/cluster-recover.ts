@@ -1,6 +1,7 @@
 /** `shovel cluster recover` */
 import type { AdminContext } from '../../admin/context.js';
 import type { RecoveryPreview } from '../../admin/preview-recovery.js';
+import type { RecoveredCluster } from '../../admin/recover-cluster.js';
 import { InDoubtError } from '../../errors.js';
 import { administer } from '../app-settings.js';
 import type { OptionValues } from '../option-values.js';
@@ -35,14 +36,7 @@ export function addClusterRecover(cluster: ShovelCommand, runner: Runner): void 
         const { recoverCluster } = await import('../../admin/recover-cluster.js');
         const recovered = await recoverCluster(context, fromNodes(invocation.values));
         const { refilled, changes, healed, strays, problems } = recovered;
-        const [first] = problems;
-        if (first !== undefined) {
-          throw new InDoubtError(
-            'recovery_incomplete',
-            `Cluster ${context.cluster}: ${problems.length} thing(s) can't be settled now; the first: ${first.message}`,
-            { hint: first.hint, details: { ...recovered, issues: problems } },
-          );
-        }
+        if (problems.length > 0) throw incomplete(context, recovered);
         return {
           document: recovered,
           lines: ({ bold }) => [
@@ -65,6 +59,23 @@ export function addClusterRecover(cluster: ShovelCommand, runner: Runner): void 
       }),
     ),
   );
+}
+
+function incomplete({ cluster }: AdminContext, recovered: RecoveredCluster): InDoubtError {
+  const issues = recovered.problems.map((problem) => ({
+    ...problem,
+    message: `Set ${problem.set}: ${problem.message}`,
+  }));
+  const [first, ...others] = issues;
+  const what =
+    others.length === 0
+      ? "one thing can't be settled now"
+      : `${issues.length} things can't be settled now; the first`;
+  const again = 'run shovel cluster recover again.';
+  return new InDoubtError('recovery_incomplete', `Cluster ${cluster}: ${what}: ${first?.message ?? ''}`, {
+    hint: others.length === 0 ? `${first?.hint ?? ''} Then ${again}` : `When these are mended, ${again}`,
+    details: { ...recovered, issues },
+  });
 }
 
 function previewAnswer(preview: RecoveryPreview, context: AdminContext): Answer {

@@ -45,20 +45,72 @@ describe('every command', () => {
 
 describe('a wrong command line', () => {
   it.each([
-    [['set'], 'shovel set needs a command.', 'create, upgrade'],
-    [['set', 'crate'], "Unknown command 'crate'.", 'Did you mean create?'],
-    [['stauts'], "Unknown command 'stauts'.", 'shovel --help'],
-    [['set', 'create', '--dryrun'], "Unknown option '--dryrun'.", 'Did you mean --dry-run?'],
-    [['set', 'inspect'], "Missing required argument 'name'.", 'shovel set inspect --help'],
-    [['set', 'list', 'x'], 'Too many arguments', 'shovel set list --help'],
-    [['relay', '--from'], "Option '--from <ticket>' argument missing.", 'shovel relay --help'],
+    ['command_missing', ['set'], 'shovel set needs a command.', 'create, upgrade'],
+    ['command_missing', ['cluster'], 'shovel cluster needs a command.', 'shovel cluster --help'],
+    ['unknown_command', ['set', 'crate'], "Unknown command 'crate'.", 'Did you mean create?'],
+    ['unknown_command', ['stauts'], "Unknown command 'stauts'.", 'shovel --help'],
     [
+      'unknown_option',
+      ['set', 'create', '--dryrun'],
+      "Unknown option '--dryrun'.",
+      'Did you mean --dry-run?',
+    ],
+    [
+      'missing_argument',
+      ['set', 'inspect'],
+      "Missing required argument 'name'.",
+      'shovel set inspect --help',
+    ],
+    ['excess_arguments', ['set', 'list', 'x'], 'Too many arguments', 'shovel set list --help'],
+    [
+      'option_missing_argument',
+      ['relay', '--from'],
+      "Option '--from <ticket>' argument missing.",
+      'shovel relay --help',
+    ],
+    [
+      'invalid_argument',
       ['relay', '--from', '0'],
       "argument '0' is invalid. A ticket is a number from 1.",
       'shovel relay --help',
     ],
-    [['relay', '--from', '1'], 'The options --from and --database are about one set.', 'Name the set'],
-  ])('%j ends with 2 and two lines', async (argv, message, hint) => {
+    [
+      'set_missing',
+      ['relay', '--from', '1'],
+      'The options --from and --database are about one set.',
+      'Name the set: shovel relay NAME.',
+    ],
+    [
+      'set_missing',
+      ['relay', 'a', 'b', '--database', 'eu'],
+      'The options --from and --database are about one set.',
+      'Name the set: shovel relay NAME.',
+    ],
+    [
+      'version_needed',
+      ['set', 'rollback', 'example'],
+      'The version that example is to go back to is missing.',
+      'shovel set history example',
+    ],
+    [
+      'zookeeper_hosts_invalid',
+      ['set', 'list', '--zookeeper-hosts', 'zk1:2181,zk2:port'],
+      "The server 2 of the ZooKeeper hosts can't be read.",
+      'host:port,host:port/chroot',
+    ],
+    [
+      'coordinator_url_invalid',
+      ['set', 'list', '--coordinator', 'zookeeper://me@zk1:2181'],
+      'lacks a user or a password before the @',
+      'Write zookeeper://host:2181,host2:2181/chroot or postgres://host/database; user:password@ goes before',
+    ],
+    [
+      'coordinator_ambiguous',
+      ['set', 'list', '--coordinator', 'zookeeper://zk1', '--zookeeper-hosts', 'zk1'],
+      'Both --zookeeper-hosts and --coordinator are given.',
+      'Give one of them',
+    ],
+  ])('%s: %j ends with 2 and two lines', async (expected, argv, message, hint) => {
     const { code, stdout, stderr } = await shovel(...argv);
     expect(code).toBe(2);
     expect(stdout).toBe('');
@@ -66,13 +118,9 @@ describe('a wrong command line', () => {
     expect(lines).toHaveLength(2);
     expect(lines[0]).toContain(message);
     expect(lines[1]).toContain(hint);
-  });
-
-  it('is a document with --json', async () => {
-    const { code, stdout, stderr } = await shovel('set', 'crate', '--json');
-    expect(code).toBe(2);
-    expect(stderr).toBe('');
-    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'unknown_command' } });
+    const document = await shovel(...argv.slice(0, 1), '--json', ...argv.slice(1));
+    expect(document).toMatchObject({ code: 2, stderr: '' });
+    expect(JSON.parse(document.stdout)).toMatchObject({ error: { code: expected } });
   });
 });
 

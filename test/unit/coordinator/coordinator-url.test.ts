@@ -68,41 +68,46 @@ describe('parseCoordinatorAddress', () => {
     );
   });
 
+  const url = 'coordinator_url_invalid';
+  const hosts = 'zookeeper_hosts_invalid';
   it.each([
-    { coordinator: `etcd://u:${SECRET}@h` },
-    { coordinator: `${SECRET}` },
-    { coordinator: '' },
-    { coordinator: `zookeeper://${SECRET}@h:1` },
-    { coordinator: `zookeeper://u:@${SECRET}:x` },
-    { coordinator: `zookeeper://:${SECRET}@h` },
-    { coordinator: `zookeeper://u:${SECRET}%@h` },
-    { coordinator: `zookeeper://u:${SECRET}@h:99999` },
-    { coordinator: `zookeeper://u:${SECRET}@` },
-    { coordinator: `zookeeper://u:${SECRET}@h:1/a//b` },
-    { coordinator: `zookeeper://u:${SECRET}@h:1?tls=yes` },
-    { coordinator: `zookeeper://u:${SECRET}@h:1?nope=1` },
-    { coordinator: `zookeeper://u:${SECRET}@h:1?tls=true&cert=a` },
-    { coordinator: `zookeeper://u:${SECRET}@h:1?ca=a` },
-    { coordinator: `postgres://u:${SECRET}@h/db?target_session_attrs=${SECRET}` },
-    { zookeeperHosts: '' },
-    { zookeeperHosts: 'a:1,,b' },
-    { zookeeperHosts: 'a:b' },
-    { zookeeperHosts: '::1:2181' },
-    { zookeeperHosts: 'a:0' },
-    { zookeeperHosts: 'a:1/../b' },
-    { zookeeperHosts: `u:${SECRET}@h:1` },
-  ])('refuses $coordinator$zookeeperHosts with exit 2, advice, and no secret', (options) => {
-    let error: unknown;
-    try {
-      parseCoordinatorAddress(options);
-    } catch (thrown) {
-      error = thrown;
-    }
-    expect(error).toBeInstanceOf(UsageError);
-    expect(error).toMatchObject({ exitCode: 2, hint: expect.stringMatching(/\S/) });
-    const shown =
-      error instanceof UsageError ? `${error.message} ${error.hint} ${JSON.stringify(error.details)}` : '';
-    expect(shown).not.toContain(SECRET);
-    expect(shown).not.toContain('\n');
-  });
+    { coordinator: `etcd://u:${SECRET}@h`, code: url },
+    { coordinator: `${SECRET}`, code: url },
+    { coordinator: '', code: url },
+    { coordinator: `zookeeper://${SECRET}@h:1`, code: url },
+    { coordinator: `zookeeper://u:@${SECRET}:x`, code: hosts },
+    { coordinator: `zookeeper://:${SECRET}@h`, code: url },
+    { coordinator: `zookeeper://u:${SECRET}%@h`, code: url },
+    { coordinator: `zookeeper://u:${SECRET}@h:99999`, code: hosts },
+    { coordinator: `zookeeper://u:${SECRET}@`, code: hosts },
+    { coordinator: `zookeeper://u:${SECRET}@h:1/a//b`, code: hosts },
+    { coordinator: `zookeeper://u:${SECRET}@h:1?tls=yes`, code: url },
+    { coordinator: `zookeeper://u:${SECRET}@h:1?nope=1`, code: url },
+    { coordinator: `zookeeper://u:${SECRET}@h:1?tls=true&cert=a`, code: url },
+    { coordinator: `zookeeper://u:${SECRET}@h:1?ca=a`, code: url },
+    { coordinator: `postgres://u:${SECRET}@h/db?target_session_attrs=${SECRET}`, code: url },
+    { zookeeperHosts: '', code: hosts },
+    { zookeeperHosts: 'a:1,,b', code: hosts },
+    { zookeeperHosts: 'a:b', code: hosts },
+    { zookeeperHosts: '::1:2181', code: hosts },
+    { zookeeperHosts: 'a:0', code: hosts },
+    { zookeeperHosts: 'a:1/../b', code: hosts },
+    { zookeeperHosts: `u:${SECRET}@h:1`, code: hosts },
+  ])(
+    'refuses $coordinator$zookeeperHosts with $code, exit 2, advice, and no secret',
+    ({ code, ...options }) => {
+      let error: unknown;
+      try {
+        parseCoordinatorAddress(options);
+      } catch (thrown) {
+        error = thrown;
+      }
+      expect(error).toBeInstanceOf(UsageError);
+      expect(error).toMatchObject({ code, exitCode: 2, hint: expect.stringMatching(/\S/) });
+      const shown =
+        error instanceof UsageError ? `${error.message} ${error.hint} ${JSON.stringify(error.details)}` : '';
+      expect(shown).not.toContain(SECRET);
+      expect(shown).not.toContain('\n');
+    },
+  );
 });
