@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { findMarked, startOf } from '../../scripts/services/processes.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
-import { findPostgresBinaries } from '../../src/postgres/embedded/binaries.js';
+import { findPostgresBinaries, type PostgresBinaries } from '../../src/postgres/embedded/binaries.js';
 import { startEmbeddedPostgres } from '../../src/postgres/embedded/embedded-postgres.js';
 import { findFreePorts, isPortFree } from '../../src/postgres/embedded/free-port.js';
 import { until } from '../support/until.js';
@@ -97,6 +97,40 @@ describe('startEmbeddedPostgres', () => {
     });
     other.close();
     expect(existsSync(directory)).toBe(false);
+  });
+
+  describe('of an installation that lacks files', () => {
+    /** The programs of this one, beside what else is named. */
+    function partOf(...names: readonly string[]): PostgresBinaries {
+      const native = newFolder();
+      for (const name of names)
+        cpSync(join(binaries.native, name), join(native, name), { recursive: true, verbatimSymlinks: true });
+      return { ...binaries, native };
+    }
+
+    it('says which library is missing', async () => {
+      const directory = newFolder();
+      await expect(startEmbeddedPostgres({ binaries: partOf('bin'), directory })).rejects.toMatchObject({
+        code: 'embedded_postgres_broken',
+        exitCode: 20,
+        message: expect.stringMatching(/^PostgreSQL 18 .* does not run: .*lib/),
+        hint: expect.stringContaining('node_modules'),
+      });
+      expect(existsSync(directory)).toBe(false);
+    });
+
+    it('says what initdb says first, not how it tidied up', async () => {
+      const directory = newFolder();
+      const part = partOf('bin', 'lib', 'pg-symlinks.json');
+      await expect(startEmbeddedPostgres({ binaries: part, directory })).rejects.toMatchObject({
+        code: 'embedded_postgres_initdb_failed',
+        exitCode: 23,
+        message: expect.stringMatching(/^initdb failed: file ".*postgres\.bki" does not exist$/),
+        hint: expect.stringContaining('100 MB'),
+        details: { directory },
+      });
+      expect(existsSync(directory)).toBe(false);
+    });
   });
 
   it.each([0, 200, 500])('ends when told to after %i ms, and leaves nothing', async (afterMs) => {

@@ -74,7 +74,9 @@ export async function preparePostgresBinaries(
   throw new ConfigurationError(
     'embedded_postgres_broken',
     `PostgreSQL ${binaries.major} as installed with this package does not run: ${firstLine(outcome.output)}`,
-    { hint: 'Remove node_modules and install again.' },
+    {
+      hint: 'Remove node_modules and install again; it needs a system with glibc (Alpine has none) or macOS.',
+    },
   );
 }
 

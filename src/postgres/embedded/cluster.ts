@@ -56,7 +56,7 @@ export async function initializeCluster(data: string, options: ClusterOptions): 
     if (outcome.code !== 0) {
       throw new UnreachableError(
         'embedded_postgres_initdb_failed',
-        `initdb failed: ${lastLine(outcome.output)}`,
+        `initdb failed: ${reason(outcome.output)}`,
         {
           hint: 'See that the disk has 100 MB free and that the folder can be written.',
           details: { directory: parent },
@@ -102,6 +102,9 @@ async function own(paths: readonly string[], account: Account): Promise<void> {
   for (const path of paths) await chown(path, account.uid, account.gid);
 }
 
-function lastLine(text: string): string {
-  return text.trimEnd().split('\n').at(-1) ?? '';
+/** What it says first of an error; the lines after that are of what it tidies up. */
+function reason(output: string): string {
+  const lines = output.trimEnd().split('\n');
+  const said = lines.map((line) => /\b(?:error|FATAL|PANIC): +(.*)/.exec(line)?.[1]);
+  return said.find((text) => text !== undefined) ?? lines.at(-1) ?? '';
 }
