@@ -145,6 +145,8 @@ function addStream(stream: string, options: ActivationOptions): string {
   return `do $stream$
 begin
   if not exists (select from ${schema}.stream s where s.set_name = ${quoteLiteral(options.set)} and s.stream_name = ${quoteLiteral(stream)}) then
+    -- Left where the row was deleted by hand.
+    drop sequence if exists ${schema}.${position};
     create sequence ${schema}.${position} as bigint minvalue 0 start 0;
     perform pg_catalog.setval('${schema}.${position}', 0);
     insert into ${schema}.stream (set_name, stream_name, since_version, first_ticket, position_name)
