@@ -66,8 +66,12 @@ export class CapturedTables {
   #damaged(rel: string, cause: unknown): IntegrityError {
     return new IntegrityError(
       'captured_table_missing',
-      `Set ${this.#log.set}: the log holds mutations of table number ${rel}, which the node does not describe.`,
-      { hint: 'Was the schema changed by hand? Restore its row in captured_table.', cause },
+      `Set ${this.#log.display}: the log holds mutations of table number ${rel}, which the node does not describe.`,
+      {
+        hint: `Was the schema changed by hand? Restore the row with rel = ${rel} in ${this.#log.names.schema}.captured_table from a dump; else shovel set upgrade without the streams, then with them, and bootstrap their targets.`,
+        details: { set: this.#log.set, rel },
+        cause,
+      },
     );
   }
 }

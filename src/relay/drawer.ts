@@ -49,8 +49,9 @@ export class Drawer {
   ): Promise<Drawer> {
     const newest = await newestTicket(connection, log);
     if (newest === undefined) {
-      throw new IntegrityError('tickets_missing', `Set ${log.set} has no ticket left in its log.`, {
-        hint: 'Was the log changed by hand? The set has to be created again, and its targets bootstrapped.',
+      throw new IntegrityError('tickets_missing', `Set ${log.display}: no ticket is left in the log.`, {
+        hint: `Was the log changed by hand? shovel node adopt ${log.set} DATABASE begins it anew from then on; bootstrap the targets.`,
+        details: { set: log.set },
       });
     }
     return new Drawer(connection, { log, epoch, base: baseOf(newest, log) });
@@ -158,8 +159,9 @@ function baseOf(ticket: DrawnTicket, log: LogNames): Base {
 function decodeSnapshot(text: string | null | undefined, log: LogNames): Snapshot {
   const snapshot = parseSnapshot(text ?? '');
   if (snapshot === undefined) {
-    throw new IntegrityError('tickets_damaged', `A ticket of set ${log.set} holds no snapshot.`, {
-      hint: 'Was the log changed by hand?',
+    throw new IntegrityError('tickets_damaged', `Set ${log.display}: the newest ticket holds no snapshot.`, {
+      hint: `Was the log changed by hand? shovel node adopt ${log.set} DATABASE begins it anew from then on; bootstrap the targets.`,
+      details: { set: log.set },
     });
   }
   return snapshot;

@@ -52,19 +52,20 @@ export async function* readLogRows(
   options: BatchOptions,
 ): AsyncGenerator<readonly LogRow[]> {
   const { ticket } = options;
-  if (ticket.firstSeq === undefined || ticket.lastSeq === undefined) return;
   let found = 0n;
-  const chunks = options.transactions ? inTransactions(connection, options) : byNumber(connection, options);
-  for await (const rows of chunks) {
-    found += BigInt(rows.length);
-    yield rows;
+  if (ticket.firstSeq !== undefined && ticket.lastSeq !== undefined) {
+    const chunks = options.transactions ? inTransactions(connection, options) : byNumber(connection, options);
+    for await (const rows of chunks) {
+      found += BigInt(rows.length);
+      yield rows;
+    }
   }
   if (found !== ticket.mutations) {
     throw new IntegrityError(
       'batch_incomplete',
-      `Set ${options.log.set}: ticket ${ticket.ticket} was drawn over ${ticket.mutations} log rows, and ${found} are there.`,
+      `Set ${options.log.display}: ticket ${ticket.ticket} was drawn over ${ticket.mutations} log rows, and ${found} are there.`,
       {
-        hint: 'Was the log changed by hand? The targets of this set have to be bootstrapped again.',
+        hint: "Was the log changed by hand? If it can't be restored: shovel set upgrade without the streams, then with them, and they go on from there; bootstrap their targets.",
         details: { set: options.log.set, ticket: ticket.ticket.toString() },
       },
     );

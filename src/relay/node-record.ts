@@ -121,9 +121,13 @@ export async function writeRecord(connection: PostgresConnection, write: RecordW
   if (rows.length === 0) await throwFenced(connection, { log, epoch });
 }
 
-export function streamUnknown(set: string, stream: string): IntegrityError {
-  return new IntegrityError('stream_unknown', `The node does not know stream ${stream} of set ${set}.`, {
-    hint: 'Is an upgrade under way? shovel cluster recover finishes it.',
-    details: { set, stream },
-  });
+export function streamUnknown(log: LogNames, stream: string): IntegrityError {
+  return new IntegrityError(
+    'stream_unknown',
+    `Set ${log.display}: the node does not know stream ${stream}.`,
+    {
+      hint: `Is an upgrade under way? shovel cluster recover finishes it. Was its row deleted by hand? shovel node adopt ${log.set} DATABASE begins it anew; bootstrap its targets.`,
+      details: { set: log.set, stream },
+    },
+  );
 }

@@ -185,9 +185,9 @@ function bytesOf(messages: readonly OutgoingMessage[]): number {
 function partMissing({ log }: BatchContext, { ticket, from }: BatchToPublish): IntegrityError {
   return new IntegrityError(
     'batch_changed',
-    `Set ${log.set}: mutation ${from?.lastSeq} of ticket ${ticket.ticket} was published, but is not in the batch any more.`,
+    `Set ${log.display}: mutation ${from?.lastSeq} of ticket ${ticket.ticket} was published, but is not in the batch.`,
     {
-      hint: 'Was the log changed by hand? Publish again with shovel relay --from, or bootstrap the targets.',
+      hint: `Publish the batch again: shovel relay ${log.set} --from ${ticket.ticket}. Where it was the log that was changed by hand, bootstrap the targets after that.`,
       details: { set: log.set, ticket: ticket.ticket.toString() },
     },
   );

@@ -21,6 +21,8 @@ export interface SegmentNames {
 export interface LogNames {
   readonly names: NodeNames;
   readonly set: string;
+  /** The set and, where it is known, the database that this is in: for people. */
+  readonly display: string;
   readonly schema: string;
   readonly seq: string;
   readonly switch: string;
@@ -37,13 +39,14 @@ export interface LogNames {
   readonly segments: readonly SegmentNames[];
 }
 
-export function logNames(cluster: string, set: string): LogNames {
+export function logNames(cluster: string, set: string, database?: string): LogNames {
   const names = nodeNames(cluster);
   const schema = quoteIdentifier(names.schema);
   const own = (object: string) => `${schema}.${object}_${set}`;
   return {
     names,
     set,
+    display: database === undefined ? set : `${set}, database ${database}`,
     schema,
     seq: own('seq'),
     switch: own('switch'),

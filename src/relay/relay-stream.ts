@@ -159,7 +159,7 @@ class StreamRelay {
     this.#connection = session.connection;
     if (this.#hasMoved(session)) return { kind: 'stopped' };
     let row = await readStreamRow(session.connection, { log, stream });
-    if (row === undefined) throw streamUnknown(log.set, stream);
+    if (row === undefined) throw streamUnknown(log, stream);
     const { completed } = await readRecord(session.connection, { log, stream: row });
     if (completed < row.firstTicket) {
       row = await settleFirstTicket(session.connection, { log, epoch, stream, row });
@@ -198,7 +198,7 @@ class StreamRelay {
       if (!(await board.waitFor(next, stop)) || stop.aborted) return { kind: 'stopped' };
       const ticket = await readTicket(connection, log, next);
       previous ??= await readTicket(connection, log, ticketOf(next - 1n));
-      if (ticket === undefined || previous === undefined) throw batchMissing(log, next, 'due');
+      if (ticket === undefined || previous === undefined) throw batchMissing(log, next);
       if (ticket.setVersion > active.version) {
         moved();
         return { kind: 'stopped' };

@@ -61,7 +61,7 @@ class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
-    this.#log = logNames(options.cluster, options.set.name);
+    this.#log = logNames(options.cluster, options.set.name, options.database);
     this.#logger = options.logger.child({ set: options.set.name, database: options.database });
     this.#node = new RelayNode(options, this.#log);
     this.#fromTicket = options.fromTicket === undefined ? undefined : ticketOf(options.fromTicket);

@@ -11,6 +11,9 @@ import type { CapturedTables, KnownTable } from './captured-tables.js';
 import type { LogRow } from './log-rows.js';
 import type { LogNames } from './relay-set.js';
 
+/** Classes of SQLSTATEs that say nothing of the rows: resources, a cancelled statement, an error of the system. */
+const SERVER: ReadonlySet<string> = new Set(['53', '57', '58']);
+
 /** Undefined: nothing is published. */
 export type FilteredOperation = Exclude<MutationOperation, 'T'> | undefined;
 
@@ -96,13 +99,15 @@ export class RowFilters {
     try {
       return await this.#connection.arrays(sql, values);
     } catch (error) {
-      if (!(error instanceof PostgresError) || error.retryable) throw error;
-      const { schema, table: name } = table.captured;
+      if (!(error instanceof PostgresError) || error.retryable || SERVER.has(error.sqlstate.slice(0, 2)))
+        throw error;
+      const { schema, table: name, where } = table.captured;
       throw new IntegrityError(
         'where_failed',
-        `Table ${schema}.${name} of set ${this.#log.set}: its filter can't be evaluated on rows that were captured (SQLSTATE ${error.sqlstate}).`,
+        `Table ${schema}.${name} of set ${this.#log.display}: its filter can't be evaluated on rows that were captured (SQLSTATE ${error.sqlstate}).`,
         {
-          hint: 'Has the type of a column that it names changed? Put it back, or change the filter and bootstrap the targets.',
+          hint: `Was the type of ${where?.columns.join(', ') ?? 'a column'} dropped, or a label of it renamed? Put it back and start the relay again; else shovel set upgrade without the streams, then with them, and bootstrap their targets.`,
+          details: { set: this.#log.set, schema, table: name, sqlstate: error.sqlstate },
           cause: error,
         },
       );

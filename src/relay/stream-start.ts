@@ -17,7 +17,7 @@ import {
   startPoint,
 } from './start-position.js';
 import { brokersMoved } from './stream-place.js';
-import { batchMissing, firstsOfIncarnations, readTicket } from './tickets.js';
+import { firstsOfIncarnations, oldestTicket, readTicket, ticketNotKept } from './tickets.js';
 
 /** How often a position that is behind the node's record is read again before it is believed. */
 const REREADS = 5;
@@ -50,7 +50,7 @@ export interface StreamStart {
 /**
  * The order is the point: the destination shuts others out, then the epoch is looked at, then anything is sent.
  *
- * @throws FencedError `relay_fenced`, IntegrityError of start-position.ts and `batch_missing`
+ * @throws FencedError `relay_fenced`, IntegrityError of start-position.ts, RefusedError `ticket_not_kept`
  */
 export async function startStream(start: StreamStart): Promise<StartPoint> {
   const { log, epoch, stream, connection, clock, stop, fromTicket, publisher } = start;
@@ -77,7 +77,7 @@ export async function startStream(start: StreamStart): Promise<StartPoint> {
   if (fromTicket === undefined) return resume(start, { facts, point: startPoint(facts) });
   const point = startFrom(fromTicket, { set: log.set, stream, next: furthest(facts) });
   if ((await readTicket(connection, log, ticketOf(point.next - 1n))) === undefined) {
-    throw batchMissing(log, point.next, 'asked for');
+    throw ticketNotKept(log, point.next, await oldestTicket(connection, log));
   }
   return point;
 }

@@ -81,7 +81,7 @@ export class StreamWays {
   #current(): StreamConfiguration {
     const { active, stream, fill, log } = this.#options;
     const current = active.configuration.streams[stream];
-    if (current === undefined) throw streamUnknown(log.set, stream);
+    if (current === undefined) throw streamUnknown(log, stream);
     return fill(current);
   }
 

@@ -1,5 +1,5 @@
 /** Reads ticket rows of a node. Which tickets there are, and what they mean, is decided in sql/set/draw.sql. */
-import { IntegrityError, RefusedError, type ShovelError } from '../errors.js';
+import { IntegrityError, RefusedError } from '../errors.js';
 import { type DrawnTicket, type Ticket, ticketOf } from '../model/ticket.js';
 import type { PostgresConnection, Row } from '../postgres/connect.js';
 import type { LogNames } from './relay-set.js';
@@ -36,15 +36,27 @@ export async function newestTicket(
   return row === undefined ? undefined : decodeTicket(row);
 }
 
-/** Undefined where it was not drawn yet, or is not kept any more. */
+export async function oldestTicket(
+  connection: PostgresConnection,
+  log: LogNames,
+): Promise<DrawnTicket | undefined> {
+  const rows = await connection.query(
+    `select ${TICKET_COLUMNS} from ${log.ticket} t order by t.ticket limit 1`,
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : decodeTicket(row);
+}
+
+/** Undefined where it was not drawn yet, or is not kept any more; one without its snapshot is none. */
 export async function readTicket(
   connection: PostgresConnection,
   log: LogNames,
   ticket: Ticket,
 ): Promise<DrawnTicket | undefined> {
-  const rows = await connection.query(`select ${TICKET_COLUMNS} from ${log.ticket} t where t.ticket = $1`, [
-    ticket.toString(),
-  ]);
+  const rows = await connection.query(
+    `select ${TICKET_COLUMNS} from ${log.ticket} t where t.ticket = $1 and t.snapshot is not null`,
+    [ticket.toString()],
+  );
   const [row] = rows;
   return row === undefined ? undefined : decodeTicket(row);
 }
@@ -60,25 +72,27 @@ export async function firstsOfIncarnations(
   return rows.map(decodeTicket);
 }
 
-/** The batch of `ticket` can't be read: it, or the ticket before it, is not kept. */
-export function batchMissing(log: LogNames, ticket: Ticket, why: 'due' | 'asked for'): ShovelError {
-  const details = { set: log.set, ticket: ticket.toString() };
-  if (why === 'asked for') {
-    return new RefusedError(
-      'ticket_not_kept',
-      `Set ${log.set} no longer keeps the batch of ticket ${ticket}.`,
-      {
-        hint: 'Batches are kept until every stream has published them; bootstrap the targets instead.',
-        details,
-      },
-    );
-  }
+/** The batch of `ticket` is due, and it or the ticket before it is not kept. */
+export function batchMissing(log: LogNames, ticket: Ticket): IntegrityError {
   return new IntegrityError(
     'batch_missing',
-    `Set ${log.set}: the batch of ticket ${ticket} is due and not kept.`,
+    `Set ${log.display}: the batch of ticket ${ticket} is due and not kept.`,
     {
-      hint: 'Was the log changed by hand, or the stream left out of trimming? Bootstrap its targets.',
-      details,
+      hint: "Was the log changed by hand? If it can't be restored: shovel set upgrade without the streams, then with them, and they go on from there; bootstrap their targets.",
+      details: { set: log.set, ticket: ticket.toString() },
+    },
+  );
+}
+
+/** Someone has asked for the batch of `ticket`; `oldest` is the oldest ticket that there is a batch after. */
+export function ticketNotKept(log: LogNames, ticket: Ticket, oldest: DrawnTicket | undefined): RefusedError {
+  const from = ticketOf((oldest?.ticket ?? ticket) + 1n);
+  return new RefusedError(
+    'ticket_not_kept',
+    `Set ${log.display} no longer keeps the batch of ticket ${ticket}.`,
+    {
+      hint: `Batches are kept until every stream has published them: name ticket ${from} or a newer one, or bootstrap the targets.`,
+      details: { set: log.set, ticket: ticket.toString(), oldest: from.toString() },
     },
   );
 }

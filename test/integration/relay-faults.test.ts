@@ -1,7 +1,7 @@
 /** What goes wrong around a relay, one thing at a time: nothing is lost, nothing comes twice, nobody else is held up. */
 import { copyFile, rm } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ConfigurationError, FencedError, IntegrityError, RefusedError } from '../../src/errors.js';
+import { ConfigurationError, IntegrityError } from '../../src/errors.js';
 import { ticketOf } from '../../src/model/ticket.js';
 import { readLogRows } from '../../src/relay/log-rows.js';
 import { logNames } from '../../src/relay/relay-set.js';
@@ -179,7 +179,11 @@ describe('a relay', () => {
       coordinator: await relayed.anotherCoordinator(),
       tuning: { ...QUICK, giveUpMs: 200 },
     });
-    await expect(ended).rejects.toThrow(RefusedError);
+    await expect(ended).rejects.toMatchObject({
+      code: 'relay_running',
+      exitCode: 21,
+      message: 'Set example, database main: another relay (test) is publishing it.',
+    });
     await first.stop();
   });
 
@@ -262,9 +266,11 @@ describe('a relay', () => {
     await relayed.published(relay);
     await relayed.node.connection.script('update shovel.set_head set epoch = epoch + 1');
     await insert(1);
-    await expect(relay.ended).rejects.toThrow(FencedError);
-    expect((await relay.ended.catch((error: unknown) => error)) as FencedError).toMatchObject({
+    await expect(relay.ended).rejects.toMatchObject({
+      code: 'relay_fenced',
       exitCode: 26,
+      message: expect.stringContaining('set example'),
+      hint: 'This relay stops; the other one goes on.',
     });
   });
 

@@ -1,11 +1,13 @@
 /** A relay from a real database to a real Kafka: exactly once to read_committed consumers, by batch and by key. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ConfigurationError } from '../../src/errors.js';
 import { memberText } from '../../src/model/json-text.js';
 import type { KafkaStreamConfiguration } from '../../src/model/set-configuration.js';
 import { createKafkaPublisher } from '../../src/streams/kafka/kafka-publisher.js';
+import { positionOffsets, readPosition } from '../../src/streams/kafka/position-group.js';
 import { onPublic } from '../support/captured-node.js';
 import { faultyPublisher } from '../support/faulty-publisher.js';
-import { kafkaTestOptions, readTopic } from '../support/kafka.js';
+import { kafkaTestOptions, readTopic, testKafka, withTestAdmin } from '../support/kafka.js';
 import { Reader } from '../support/reader.js';
 import { RelayedNode } from '../support/relayed-node.js';
 import { testKafkaBrokers, testPgUrl } from '../support/services.js';
@@ -85,6 +87,55 @@ describe('a relay to Kafka', () => {
         createKafkaPublisher(kafkaTestOptions(brokers, { positionTopic: `${topic}.new` })),
     });
     expect(summary.error).toMatchObject({ code: 'position_lost', exitCode: 25 });
+  });
+
+  it('refuses to go on in a batch that lacks the mutation up to which it was published', async () => {
+    const topic = `relay.${relayed.nodeId}`;
+    const options = kafkaTestOptions(brokers, {
+      positionTopic: topic,
+      limits: { messages: 5, bytes: 1_000_000 },
+    });
+    const place = { group: options.positionGroup, topic };
+    const start = { streams: { trail: kafka(topic) } };
+    const whole = { ...start, createPublisher: async () => createKafkaPublisher(options) };
+    await run('insert into item select n, 0 from generate_series(1, 12) n');
+    const error = new ConfigurationError('login_refused', 'The broker refuses the login.', { hint: 'Wait.' });
+    const calls = { count: 0 };
+    await relayed.once({
+      ...start,
+      createPublisher: async () =>
+        faultyPublisher(createKafkaPublisher(options), {
+          calls,
+          fault: (call) => (call > 2 ? 'before' : undefined),
+          error,
+        }),
+    });
+    const position = await withTestAdmin(brokers, (admin) => readPosition(admin, place));
+    if (position === undefined) throw new Error('nothing was published');
+    expect(position).toMatchObject({ ticket: 1n, complete: false, part: 2 });
+    const producer = testKafka(brokers).producer({ transactionalId: `${topic}.hand` });
+    await producer.connect();
+    const transaction = await producer.transaction();
+    await transaction.sendOffsets({
+      consumerGroupId: place.group,
+      topics: positionOffsets(place, { ...position, lastSeq: 99n }),
+    });
+    await transaction.commit();
+    await producer.disconnect();
+    for (let time = 0; time < 2; time += 1) {
+      expect((await relayed.once(whole)).error).toMatchObject({
+        code: 'batch_changed',
+        exitCode: 25,
+        message:
+          'Set example, database main: mutation 99 of ticket 1 was published, but is not in the batch.',
+        hint: expect.stringContaining('shovel relay example --from 1.'),
+      });
+    }
+    // What the hint says.
+    expect((await relayed.once({ ...whole, fromTicket: 1n })).error).toBeUndefined();
+    const messages = await readTopic(brokers, topic, { atLeast: 10 + 14 });
+    const ops = messages.map(({ headers }) => headers['shovel-op']).join('');
+    expect(ops).toBe(`b${'c'.repeat(9)}b${'c'.repeat(12)}e`);
   });
 
   it('keys rows where each table has a topic: no markers, a key change is d and c, t to every partition', async () => {
