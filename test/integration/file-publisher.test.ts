@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFile, chmod, mkdir, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { usePublishedFile } from '../support/published-file.js';
 import { startPublisherProcess } from '../support/publisher-process.js';
 import { sampleBatch, samplePosition } from '../support/sample-batches.js';
@@ -239,6 +239,44 @@ describe('two streams on one file', () => {
     expect(await second.start()).toBeUndefined();
     await expect(second.publish(other, samplePosition(1n))).rejects.toMatchObject({ code: 'file_not_ours' });
     expect(await file.content()).toBe(file.text(1, 2));
+  });
+});
+
+describe('a file that can not be locked', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  /** A folder of programs that exit as flock and perl do where a file system has no locks. */
+  async function failing(...names: readonly string[]): Promise<string> {
+    for (const name of names)
+      await writeFile(join(file.directory, name), '#!/bin/sh\nexit 71\n', { mode: 0o755 });
+    return file.directory;
+  }
+
+  test.each([
+    ['there is nothing to lock it with', []],
+    ['the file system has no locks', ['flock', 'perl']],
+  ])('is not written, for %s', async (_, names) => {
+    vi.stubEnv('PATH', await failing(...names));
+    for (let time = 0; time < 2; time += 1) {
+      await expect(file.open().start()).rejects.toMatchObject({
+        code: 'file_lock_unavailable',
+        exitCode: 20,
+        retryable: false,
+        message: expect.stringContaining(file.directory),
+        hint: expect.stringContaining('flock'),
+        details: { path: expect.stringContaining(file.path) },
+      });
+    }
+    expect((await readdir(file.directory)).filter((name) => /jsonl$|position$/.test(name))).toEqual([]);
+  });
+
+  test('is not one that flock alone can not lock: perl does it', async () => {
+    vi.stubEnv('PATH', `${await failing('flock')}:${process.env.PATH}`);
+    const publisher = file.open();
+    await publisher.start();
+    await file.publish(publisher, 1);
+    expect(await file.content()).toBe(file.text(1));
+    await expect(file.open().start()).rejects.toMatchObject({ code: 'file_locked', exitCode: 21 });
   });
 });
 
