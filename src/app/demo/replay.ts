@@ -42,7 +42,7 @@ export class Replay {
     const source = memberText(line, 'source') ?? '{}';
     const ticket = text(memberText(source, 'ticket'));
     if (op === 'b') {
-      if (this.#open) throw broken(`batch ${this.#open.ticket} has no end`);
+      this.end();
       const previous = text(memberText(line, 'previous'));
       if (this.#ticket !== undefined && previous !== this.#ticket) {
         throw broken(`batch ${ticket} follows ${previous}, but the one before was ${this.#ticket}`);
@@ -56,6 +56,11 @@ export class Replay {
       this.#open.hash.update(`${line}\n`);
       this.#mutate(line, { op, source });
     }
+  }
+
+  /** After the last message. @throws IntegrityError where it is not an end marker */
+  end(): void {
+    if (this.#open) throw broken(`batch ${this.#open.ticket} has no end`);
   }
 
   #close(line: string, ticket: string): void {

@@ -144,6 +144,7 @@ async function openShop(
 
     screen.step('Replaying what was published over a copy, and comparing');
     for await (const line of createInterface({ input: createReadStream(trail) })) replay.apply(line);
+    replay.end();
     const tables = await transaction(shop, async () => {
       await shop.script('set transaction isolation level repeatable read, read only');
       return replay.compare(shop);
