@@ -65,6 +65,8 @@ export type DecodedMessage =
 
 /** @throws IntegrityError `message_invalid` */
 export function decodeMessage(value: string): DecodedMessage {
+  // One that was cut off is refused: what comes last is looked for, too.
+  if (!value.endsWith('}')) throw invalid('the end of message');
   const fields = new Fields(value, 'message');
   const op = fields.text('op');
   if (op === 'b') {
@@ -86,11 +88,14 @@ export function decodeMessage(value: string): DecodedMessage {
     };
   }
   if (op !== 'c' && op !== 'u' && op !== 'd' && op !== 't' && op !== 'r') throw invalid('op of message');
+  const after = fields.row('after');
+  if (after === undefined && op !== 'd' && op !== 't') throw invalid('after of message');
+  if (fields.optional('transaction') === undefined) throw invalid('transaction of message');
   return {
     kind: 'mutation',
     op,
     before: fields.row('before'),
-    after: fields.row('after'),
+    after,
     tsMs: fields.number('ts_ms'),
     source: mutationSource(fields.object('source')),
   };
