@@ -4,6 +4,12 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import kafkajs, {
+  AclOperationTypes,
+  AclPermissionTypes,
+  AclResourceTypes,
+  ResourcePatternTypes,
+} from 'kafkajs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type EphemeralService, startEphemeral } from '../../scripts/services/index.js';
 import { createKafkaPublisher, type KafkaPublisherOptions } from '../../src/streams/kafka/kafka-publisher.js';
@@ -64,7 +70,9 @@ beforeAll(async () => {
       'ssl.truststore.password': STORE_PASSWORD,
       'sasl.enabled.mechanisms': 'PLAIN',
       'sasl.mechanism.inter.broker.protocol': 'PLAIN',
-      'listener.name.plaintext.plain.sasl.jaas.config': `${LOGIN} username="broker" password="own" user_broker="own" user_shovel="right";`,
+      'listener.name.plaintext.plain.sasl.jaas.config': `${LOGIN} username="broker" password="own" user_broker="own" user_shovel="right" user_guest="may";`,
+      'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      'super.users': 'User:ANONYMOUS;User:broker;User:shovel',
     },
   });
 });
@@ -91,6 +99,51 @@ test('publishes over TLS with a login', async () => {
   const batch = sampleBatch({ destination: options.positionTopic, ticket: 1n, count: 5 });
   await publisher.publish(batch, samplePosition(1n));
   expect(await publisher.start()).toEqual(samplePosition(1n));
+  await publisher.stop();
+});
+
+test('a user who may write a topic that is not there, and not make it', async () => {
+  const options = kafkaTestOptions([broker.address], { ssl: { ca }, sasl, partitions: 3 });
+  const { positionTopic: topic } = options;
+  const kafka = new kafkajs.Kafka({
+    brokers: [broker.address],
+    ssl: { ca },
+    sasl: { mechanism: 'plain', username: 'broker', password: 'own' },
+    logLevel: kafkajs.logLevel.NOTHING,
+  });
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createAcls({
+    acl: [
+      { resourceType: AclResourceTypes.TOPIC, operation: AclOperationTypes.DESCRIBE },
+      { resourceType: AclResourceTypes.TOPIC, operation: AclOperationTypes.WRITE },
+      { resourceType: AclResourceTypes.TOPIC, operation: AclOperationTypes.READ },
+      { resourceType: AclResourceTypes.GROUP, operation: AclOperationTypes.ALL },
+      { resourceType: AclResourceTypes.TRANSACTIONAL_ID, operation: AclOperationTypes.ALL },
+    ].map((one) => ({
+      ...one,
+      resourceName: '*',
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: 'User:guest',
+      host: '*',
+      permissionType: AclPermissionTypes.ALLOW,
+    })),
+  });
+  const guest = { mechanism: 'PLAIN', username: 'guest', password: 'may' };
+  expect(await startError({ ...options, sasl: guest })).toMatchObject({
+    code: 'topic_missing',
+    exitCode: 20,
+    retryable: false,
+    message: expect.stringContaining(`topic "${topic}" does not exist`),
+    hint: `Make it: kafka-topics.sh --bootstrap-server ${broker.address} --create --topic ${topic} --partitions 3`,
+    details: { topic, partitions: 3, kafka_error: 'TOPIC_AUTHORIZATION_FAILED' },
+  });
+  // What the hint says; the settings of the topic are not for this user to see.
+  await admin.createTopics({ topics: [{ topic, numPartitions: 3 }], waitForLeaders: true });
+  await admin.disconnect();
+  const publisher = createKafkaPublisher({ ...options, sasl: guest });
+  expect(await publisher.start()).toBeUndefined();
+  await publisher.publish(sampleBatch({ destination: topic, ticket: 1n, count: 2 }), samplePosition(1n));
   await publisher.stop();
 });
 

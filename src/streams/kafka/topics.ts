@@ -28,11 +28,14 @@ const VISIBLE_WITHIN_MS = 10_000;
 const MISSING = 'UNKNOWN_TOPIC_OR_PARTITION';
 const NOT_YET: ReadonlySet<string> = new Set([MISSING, 'LEADER_NOT_AVAILABLE', 'NOT_LEADER_FOR_PARTITION']);
 const CREATION_REFUSED = /_AUTHORIZATION_FAILED$|^POLICY_VIOLATION$|^INVALID_/;
+/** With the brokers' own replication: some of them are away. */
+const TOO_FEW_BROKERS = 'INVALID_REPLICATION_FACTOR';
 /** kafkajs' number of a topic among configuration resources. */
 const TOPIC_RESOURCE = 2;
 
 /**
- * @throws ConfigurationError `topic_missing` where there is none and none may be made; kafkajs' errors as they are.
+ * @throws ConfigurationError `topic_missing` where there is none and none may be made; UnreachableError `topic_not_ready`;
+ * kafkajs' errors as they are.
  */
 export async function ensureTopic(admin: Admin, options: EnsureTopicOptions): Promise<TopicInfo> {
   const existing = await countPartitions(admin, options.topic);
@@ -66,6 +69,17 @@ async function createTopic(admin: Admin, options: EnsureTopicOptions): Promise<v
   } catch (error) {
     const reason = kafkaErrorType(error) ?? '';
     if (reason === 'TOPIC_ALREADY_EXISTS') return;
+    if (reason === TOO_FEW_BROKERS) {
+      throw new UnreachableError(
+        'topic_not_ready',
+        `topic "${options.topic}" can't be made now: Kafka wants more copies of it than brokers run`,
+        {
+          hint: `Tried again by itself when they are back; if there are no more: ${createTopicCommand(options)} --replication-factor N`,
+          details: { topic: options.topic, kafka_error: reason },
+          cause: error,
+        },
+      );
+    }
     if (!CREATION_REFUSED.test(reason)) throw error;
     throw new ConfigurationError(
       'topic_missing',
