@@ -11,6 +11,7 @@ import { kafkaTestOptions, readTopic, testKafka, withTestAdmin } from '../suppor
 import { Reader } from '../support/reader.js';
 import { RelayedNode } from '../support/relayed-node.js';
 import { testKafkaBrokers, testPgUrl } from '../support/services.js';
+import { until } from '../support/until.js';
 
 describe('a relay to Kafka', () => {
   let relayed: RelayedNode;
@@ -87,6 +88,26 @@ describe('a relay to Kafka', () => {
         createKafkaPublisher(kafkaTestOptions(brokers, { positionTopic: `${topic}.new` })),
     });
     expect(summary.error).toMatchObject({ code: 'position_lost', exitCode: 25 });
+  });
+
+  it('stops where the topic is deleted under it, and publishes nothing to the one in its place', async () => {
+    const topic = `relay.${relayed.nodeId}`;
+    const options = kafkaTestOptions(brokers, { positionTopic: topic });
+    const relay = relayed.start({
+      streams: { trail: kafka(topic) },
+      createPublisher: async () => createKafkaPublisher(options),
+    });
+    await run('insert into other values (1)');
+    await until('it is published', () => relay.stats.get('trail')?.ticket === 1n);
+    await withTestAdmin(brokers, (admin) => admin.deleteTopics({ topics: [topic] }));
+    await run('insert into other values (2)');
+    await until('it has stopped', () => relay.stats.get('trail')?.state === 'failed');
+    expect(relay.stats.get('trail')).toMatchObject({
+      ticket: 1n,
+      error: { code: 'position_lost', exitCode: 25 },
+    });
+    expect(await readTopic(brokers, topic)).toEqual([]);
+    await relay.stop();
   });
 
   it('refuses to go on in a batch that lacks the mutation up to which it was published', async () => {
