@@ -9,6 +9,7 @@
  */
 import { RefusedError } from '../errors.js';
 import type { PostgresConnection } from '../postgres/connect.js';
+import { lockHolders } from '../postgres/lock-holders.js';
 import { PostgresError, SQLSTATE } from '../postgres/sqlstate.js';
 import { systemClock } from '../runtime/clock.js';
 
@@ -77,7 +78,7 @@ async function patiently(connection: PostgresConnection, step: Step, patience: P
       if (now - begun > patience.giveUpMs) {
         throw new RefusedError(
           'table_busy',
-          `Table ${table} is held by ${await holders(connection, relids)}.`,
+          `Table ${table} is held by ${await lockHolders(connection, { relids })}.`,
           {
             hint: 'Run again when that has ended; nothing waits on shovel meanwhile.',
             cause: error,
@@ -86,7 +87,7 @@ async function patiently(connection: PostgresConnection, step: Step, patience: P
       }
       if (now - told > 2_000) {
         told = now;
-        patience.waiting(`waiting for table ${table}, held by ${await holders(connection, relids)}`);
+        patience.waiting(`waiting for table ${table}, held by ${await lockHolders(connection, { relids })}`);
       }
       await systemClock.sleep(patience.lockTimeoutMs * (1 + 4 * Math.random()), patience.signal);
     }
@@ -112,26 +113,4 @@ async function attempt(
     await connection.script('rollback').catch(() => undefined);
     throw error;
   }
-}
-
-/** `pid 4711 (app, 12 s), prepared transaction "x"`: never a query's text. */
-async function holders(connection: PostgresConnection, relids: readonly number[]): Promise<string> {
-  const rows = await connection.query(
-    `select distinct on (l.virtualtransaction) coalesce(
-        case when a.backend_type = 'autovacuum worker'
-             then format('autovacuum (pid %s; select pg_cancel_backend(%s) stops it)', a.pid, a.pid) end,
-        format('pid %s (%s, %s s)', a.pid, coalesce(nullif(a.application_name, ''), 'no application_name'),
-               round(extract(epoch from clock_timestamp() - coalesce(a.xact_start, a.query_start)))),
-        format('prepared transaction %s', coalesce(quote_literal(p.gid), 'unknown'))) as holder
-     from pg_locks l
-     left join pg_stat_activity a on a.pid = l.pid
-     left join pg_prepared_xacts p on l.virtualtransaction = '-1/' || p.transaction
-     where l.granted and l.locktype = 'relation' and l.pid is distinct from pg_backend_pid()
-       and l.database = (select oid from pg_database where datname = current_database())
-       and l.relation in (select (json_array_elements_text($1::json))::oid)
-       and l.mode <> 'AccessShareLock'`,
-    [JSON.stringify(relids.map(String))],
-  );
-  const named = rows.map((row) => row.holder ?? '');
-  return named.length === 0 ? 'sessions that change all the time' : named.slice(0, 3).join(', ');
 }

@@ -7,6 +7,7 @@
 import { ConfigurationError, RefusedError } from '../errors.js';
 import { compareReleases, newestRelease } from '../model/release-order.js';
 import type { PostgresConnection } from './connect.js';
+import { lockHolders } from './lock-holders.js';
 import { type NodeLevel, nodeSchemaExists, readNodeLevel, requireOlderNode } from './node-level.js';
 import { noteFile, type Release, readRelease, type SqlFile } from './release-files.js';
 import { ensureRoles } from './roles.js';
@@ -62,13 +63,22 @@ export async function ensureNodeSchema(
     if (!(error instanceof PostgresError) || error.sqlstate !== SQLSTATE.lockNotAvailable) throw error;
     throw new RefusedError(
       'schema_busy',
-      `Tables of schema ${names.schema} in ${connection.display} are held by another session.`,
+      `Tables of schema ${names.schema} in ${connection.display} are held by ${await schemaHolders(connection, names)}.`,
       {
-        hint: 'Nothing was changed there. Try again when it has ended: see pg_locks for that schema, and shovel cluster status.',
+        hint: 'Nothing was changed there. Run again when that has ended; a change that was left half done ends with shovel cluster recover.',
         cause: error,
       },
     );
   }
+}
+
+async function schemaHolders(connection: PostgresConnection, { schema }: NodeNames): Promise<string> {
+  const rows = await connection.query(
+    `select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1`,
+    [schema],
+  );
+  return lockHolders(connection, { relids: rows.map((row) => row.oid ?? ''), readers: true });
 }
 
 /** The statements that ensureNodeSchema would run now beside those on roles. Reads only. @throws as that does */

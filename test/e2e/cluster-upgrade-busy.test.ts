@@ -118,13 +118,15 @@ describe('an upgrade of a cluster', () => {
   it('refuses while somebody holds a table of its schema, and changes nothing', async () => {
     const before = await levels();
     await other.script(`begin; select from ${SCHEMA}.set_head`);
+    const [[pid] = []] = await other.arrays('select pg_backend_pid()');
     const refused = await upgrade(releases.second);
     expect(refused).toMatchObject({ code: 21 });
     expect(JSON.parse(refused.stdout)).toMatchObject({
       error: {
         code: 'upgrade_refused',
-        message: expect.stringContaining(`Tables of schema ${SCHEMA}`),
+        message: expect.stringMatching(`Tables of schema ${SCHEMA} .* pid ${pid} \\(application, `),
         hint: expect.stringContaining('Nothing was changed there'),
+        details: { failed: [{ database: 'main', code: 'schema_busy' }] },
       },
     });
     expect(await levels()).toEqual(before);
@@ -151,6 +153,7 @@ describe('an upgrade of a cluster', () => {
         code: 'upgrade_refused',
         message: expect.stringContaining('A change of set b is not finished'),
         hint: expect.stringContaining('shovel cluster recover'),
+        details: { failed: [{ database: 'main', code: 'schema_busy' }] },
       },
     });
     expect(await levels()).toEqual(before);
