@@ -57,7 +57,7 @@ export async function adoptNode(
         'node_unknown',
         `Database ${database} holds nothing of this node of set ${name}.`,
         {
-          hint: `Take the database out of the set file (shovel set upgrade ${name} FILE --force) and in again: it joins as a new node.`,
+          hint: `Check its DSN. If it lost it for good, let it join as a new node: under another name in the set file, shovel set upgrade ${name} FILE --force.`,
           details: { set: name, database },
         },
       );

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { MAX_DATA_BYTES } from '../coordinator/coordinator.js';
-import { ConfigurationError, InDoubtError, RefusedError, ShovelError, UnreachableError } from '../errors.js';
+import { InDoubtError, RefusedError, ShovelError, UnreachableError } from '../errors.js';
 import {
   type AbortCause,
   type ChangeOutcome,
@@ -222,7 +222,7 @@ async function refusal(
         'cluster_changed',
         `Cluster ${context.cluster} was changed or destroyed meanwhile.`,
         {
-          hint: 'Nothing was changed. See shovel cluster status.',
+          hint: 'Nothing was changed. See shovel cluster status, then try again.',
         },
       );
     case 'coordinator':
@@ -327,13 +327,16 @@ export function setExists(set: string, version: number | undefined): RefusedErro
 }
 
 /** An error of a node as it stands for the whole command. */
-export function nodeError(failure: NodeFailure): unknown {
-  if (failure.answer.kind === 'failed') return failure.answer.error;
-  return new ConfigurationError(
-    'node_refused',
-    `Database ${failure.database} answered ${failure.answer.kind}.`,
-    {
-      hint: 'Run again with --log-level debug.',
-    },
-  );
+export function nodeError({ database, answer }: NodeFailure): unknown {
+  if (answer.kind === 'failed') return answer.error;
+  const why = {
+    done: 'has nothing against it',
+    absent: 'has lost what the change made there',
+    fenced: 'has been taken over by another administrator meanwhile',
+    moved: 'is at another version of the set than the change starts from',
+  };
+  return new RefusedError('node_refused', `Database ${database} ${why[answer.kind]}.`, {
+    hint: 'Run shovel cluster recover again; shovel set inspect shows at which version each database is.',
+    details: { database, answer: answer.kind },
+  });
 }

@@ -92,14 +92,27 @@ async function clusterId(
   if (id === undefined && known !== undefined) return known;
   const foreign = id !== undefined && known !== undefined && known !== id;
   if (id !== undefined && others.length === 0 && !(foreign && (await hasSets(context)))) return id;
+  const { cluster, coordinator } = context;
+  const details = { cluster, clusters: ids, known: known ?? null };
+  if (id === undefined) {
+    throw new RefusedError(
+      'clusters_mixed',
+      `No database that was asked holds a set of cluster ${cluster}.`,
+      {
+        hint: "Check --cluster, and name a database of the one that was lost: shovel cluster recover --from-nodes 'DSN'.",
+        details,
+      },
+    );
+  }
   throw new RefusedError(
     'clusters_mixed',
-    id === undefined
-      ? `No database that was asked holds a set of cluster ${context.cluster}.`
-      : foreign && others.length === 0
-        ? `The databases hold sets of another cluster ${context.cluster} than the one at ${context.coordinator.display}, which has sets of its own.`
-        : `The databases hold sets of ${ids.length} clusters that are all called ${context.cluster}.`,
-    { hint: "Name a database of the cluster that was lost: shovel cluster recover --from-nodes 'DSN'." },
+    others.length === 0
+      ? `The databases hold sets of another cluster ${cluster} than the one at ${coordinator.display}, which has sets of its own.`
+      : `The databases hold sets of ${ids.length} clusters that are all called ${cluster}.`,
+    {
+      hint: 'Name databases of one cluster only, and the coordinator that is to know it (--coordinator, --zookeeper-hosts).',
+      details,
+    },
   );
 }
 
@@ -198,6 +211,7 @@ async function write(
   const result = await context.coordinator.multi(operations);
   if (result.kind === 'done') return;
   throw new RefusedError('refill_lost', `${what} was changed by somebody else while it was refilled.`, {
-    hint: 'Try again.',
+    hint: 'Run shovel cluster recover --from-nodes again: it goes on from what stands there now.',
+    details: { cluster: context.cluster },
   });
 }
