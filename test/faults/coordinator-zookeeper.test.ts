@@ -303,7 +303,7 @@ describe('an ensemble of three', () => {
         await breakage(member);
         await member.serve();
         if (current && !current.lost.aborted) await current.release();
-        await until('somebody has it again', () => holders > before, { timeoutMs: 30_000 });
+        await until('somebody has it again', () => holders > before);
       }
     }
     over = true;

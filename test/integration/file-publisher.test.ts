@@ -305,7 +305,7 @@ describe('a full disk', () => {
     });
     await once(wider, 'exit');
     const size = async () => (await stat(file.path)).size;
-    await expect.poll(size, { timeout: 20_000 }).toBeGreaterThan(2 * limit);
+    await expect.poll(size, { timeout: 60_000 }).toBeGreaterThan(2 * limit);
     await process.kill();
     const position = await file.open().start();
     const seen = (await file.content()).match(/"op":"e","source":\{[^}]*"ticket":"[0-9]+"/g) ?? [];

@@ -33,7 +33,7 @@ export interface CliOptions {
   readonly cwd?: string;
   /** `bin/shovel.js` of another release; default: this one's. */
   readonly bin?: string;
-  /** Killed after that; default 60 s. */
+  /** Killed after that; default 100 s. */
   readonly timeoutMs?: number;
 }
 
@@ -102,7 +102,7 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Run
   });
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.input ?? '');
-  const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 60_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 100_000);
   const done = new Promise<CliResult>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => {

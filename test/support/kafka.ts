@@ -89,14 +89,14 @@ export async function createTestTopic(
 /**
  * What a `read_committed` consumer finds in the topic, partition by partition in offset order, up to the last stable
  * offset at the time of the call. That offset may lag a commit by some milliseconds: `atLeast` reads again until so
- * many messages are there or 15 seconds have passed.
+ * many messages are there or a minute has passed.
  */
 export async function readTopic(
   brokers: readonly string[],
   topic: string,
   options: { readonly atLeast?: number } = {},
 ): Promise<ReadMessage[]> {
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     try {
       const found = await readOnce(brokers, topic);
