@@ -78,22 +78,26 @@ export function killAtEveryPoint({
       rounds = process.env.SHOVEL_TEST_ALL === '1' ? all : chosen(all, way);
     }, 900_000);
 
-    it('leave what a single later command settles', async () => {
-      const left = [...rounds];
-      let stage = await cluster.stage();
-      let count = 0;
-      while (left.length > 0) {
-        const at = left.findIndex(({ change }) => CHANGES[change].from === stage);
-        const [round] = left.splice(Math.max(at, 0), 1);
-        if (!round) break;
-        stage = await reach(cluster, { from: stage, to: CHANGES[round.change].from });
-        stage = await play(cluster, { round, stage, turn: count });
-        count += 1;
-      }
-      stage = await reach(cluster, { from: stage, to: 'none' });
-      expect(count).toBe(rounds.length);
-      expect(cluster.bystanders.looks()).toBeGreaterThan(count);
-    }, 4 * 3_600_000);
+    it(
+      'leave what a single later command settles',
+      async () => {
+        const left = [...rounds];
+        let stage = await cluster.stage();
+        let count = 0;
+        while (left.length > 0) {
+          const at = left.findIndex(({ change }) => CHANGES[change].from === stage);
+          const [round] = left.splice(Math.max(at, 0), 1);
+          if (!round) break;
+          stage = await reach(cluster, { from: stage, to: CHANGES[round.change].from });
+          stage = await play(cluster, { round, stage, turn: count });
+          count += 1;
+        }
+        stage = await reach(cluster, { from: stage, to: 'none' });
+        expect(count).toBe(rounds.length);
+        expect(cluster.bystanders.looks()).toBeGreaterThan(count);
+      },
+      4 * 3_600_000,
+    );
   });
 }
 
