@@ -42,8 +42,10 @@ export const SQLSTATE = {
   objectNotInPrerequisiteState: '55000',
 } as const;
 
+const CANCELLED = '57014';
+
 /** Worth another try of the whole transaction. 40P01 deadlock, 40001, 55P03 lock timeout, 55006 object in use. */
-const RETRY: ReadonlySet<string> = new Set(['40P01', '40001', '55P03', '55006']);
+const RETRY: ReadonlySet<string> = new Set(['40P01', '40001', '55P03', '55006', CANCELLED]);
 
 interface ServerError {
   readonly code: string;
@@ -115,10 +117,14 @@ export function translatePostgresError(error: unknown, where: string): ShovelErr
     });
   }
   const said = code.startsWith('22') || code.startsWith('23') ? `SQLSTATE ${code}` : `${message} (${code})`;
-  return new PostgresError(code, `Database ${where}: ${said}.`, {
-    hint: RETRY.has(code) ? 'Another session is in the way; try again.' : 'Run again with --log-level debug.',
-    cause: error,
-  });
+  return new PostgresError(code, `Database ${where}: ${said}.`, { hint: hintOf(code), cause: error });
+}
+
+function hintOf(sqlstate: string): string {
+  if (sqlstate === CANCELLED) return 'Somebody cancelled the statement, or a time limit did; try again.';
+  return RETRY.has(sqlstate)
+    ? 'Another session is in the way; try again.'
+    : 'Run again with --log-level debug.';
 }
 
 function connectionError(error: unknown, where: string): ShovelError {
