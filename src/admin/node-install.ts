@@ -282,14 +282,17 @@ function inScripts(statements: readonly string[]): readonly string[] {
 }
 
 /**
- * A new incarnation goes on from now: transaction ids of the old one mean nothing in this history, so the newest ticket
- * must be of this one. The floor is read before the snapshot is taken, as when a ticket is drawn. Streams' records are
- * sequences, which a dump reads later than the tickets: one that is ahead of them would have this incarnation's batches
- * trimmed before they are published.
+ * The new incarnation begins with an empty ticket. It has the snapshot of the newest one, so that the first batch after it
+ * holds what was committed since and drawn by nobody; or that of now, where transaction ids of before mean nothing in this
+ * history (a dump restored into another server) or the log has a gap (capture was suspended): what is there by now is in
+ * no batch then. The head row is locked, so that nobody draws a ticket of the old incarnation meanwhile. The floor is read
+ * before the snapshot is taken, as when a ticket is drawn. Streams' records are sequences, which a dump reads later than
+ * the tickets: one that is ahead of them would have this incarnation's batches trimmed before they are published.
  */
 async function beginIncarnation({ connection, intent }: NodeTask, { names }: NodeWrite): Promise<void> {
   const schema = quoteIdentifier(names.schema);
   const { set } = intent;
+  await connection.query(`select from ${schema}.set_head h where h.set_name = $1 for update`, [set]);
   const [at] = await connection.query(
     `select (select case when s.is_called then s.last_value else 0 end from ${schema}.seq_${set} s) as floor,
        (select s.last_value & 3 from ${schema}.switch_${set} s) as segment`,
@@ -297,9 +300,17 @@ async function beginIncarnation({ connection, intent }: NodeTask, { names }: Nod
   const segment = Number(at?.segment ?? 0);
   await connection.query(
     `insert into ${schema}.ticket_${segment}_${set} (ticket, snapshot, floor_seq, mutations, set_version, drawn_at)
-     select coalesce(max(t.ticket), 0) + 1, pg_catalog.pg_current_snapshot(), $1, 0, $2, pg_catalog.clock_timestamp()
-     from ${schema}.ticket_${set} t`,
-    [at?.floor ?? '0', String(intent.to)],
+     select coalesce(t.ticket, 0) + 1, case when t.goes_on then t.snapshot else c.snapshot end,
+       case when t.goes_on then t.floor_seq else $1 end, 0, $2, pg_catalog.clock_timestamp()
+     from (select pg_catalog.pg_current_snapshot() as snapshot) c
+     left join lateral (
+       select n.ticket, n.snapshot, n.floor_seq,
+         pg_catalog.pg_snapshot_xmin(n.snapshot) <= pg_catalog.pg_snapshot_xmin(c.snapshot)
+         and pg_catalog.pg_snapshot_xmax(n.snapshot) <= pg_catalog.pg_snapshot_xmax(c.snapshot)
+         and not exists (
+           select from ${schema}.set_head h where h.set_name = $3 and h.suspended_ticket = n.ticket) as goes_on
+       from ${schema}.ticket_${set} n order by n.ticket desc limit 1) t on true`,
+    [at?.floor ?? '0', String(intent.to), set],
   );
   await connection.query(
     `select pg_catalog.setval(r.record, 2 * (t.newest - 1) + 1)

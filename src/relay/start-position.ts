@@ -54,9 +54,11 @@ export function startPoint(facts: StartFacts): StartPoint {
   if (position.incarnation > facts.incarnation) throw sourceWentBack(facts, position);
   if (position.incarnation < facts.incarnation) {
     if (isForgotten(facts)) throw positionWentBack(facts, position);
-    // What the older incarnation has published may have had numbers that the newer one gives out again.
-    const { reborn = ticketOf(0), firstTicket } = facts;
-    const done = completedBy(position) < reborn ? completedBy(position) : reborn;
+    // The position may be of a history that is gone, in which its number and those before it were other batches: then
+    // the node alone knows what it has published of this one, and the newer incarnation gives out numbers again.
+    const { reborn = ticketOf(0), firstTicket, ticketHash } = facts;
+    const known = ticketHash === position.snapshotHash ? [] : [record.completed];
+    const done = [completedBy(position), ...known].reduce((a, b) => (b < a ? b : a), reborn);
     return { next: later(ticketOf(done + 1n), firstTicket), from: undefined };
   }
   // Left by an earlier stay here, whose tickets may be kept no longer.

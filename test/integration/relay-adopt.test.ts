@@ -152,6 +152,9 @@ streams:
       '11 of 2',
       '12 of 3',
     ]);
-    expect(rows.filter((row) => row === '2 of 1')).toHaveLength(1);
+    // What the dump holds and nobody had drawn, where transaction ids go on as they did; else targets need a bootstrap.
+    expect(rows.filter((row) => row.startsWith('2 '))).toEqual(
+      where === 'another database' ? ['2 of 1', '2 of 2'] : ['2 of 1'],
+    );
   });
 });

@@ -38,6 +38,7 @@ export function addNodeAdopt(node: ShovelCommand, runner: Runner): void {
           document: { ...adopted, node_id: nodeId },
           lines: ({ bold, dim }) => [
             `Database ${bold(database)} of set ${bold(name)} is taken on as incarnation ${adopted.incarnation}, version ${adopted.version}.`,
+            'Unless it was pg_upgrade, targets need a bootstrap: docs/relays.md says what comes next and what does not.',
             dim(`Next: shovel relay ${name}`),
           ],
         };

@@ -90,15 +90,25 @@ describe('where a stream goes on', () => {
   });
 
   it('follows a node that was taken on again', () => {
-    const again = { incarnation: 2, ticketHash: undefined };
+    const again = { incarnation: 2 };
     // Its first ticket since is the 9th: what was drawn before it and not published goes out first.
     expect(startPoint(facts(15n, { ...again, reborn: ticketOf(9) }))).toMatchObject({ next: 8n });
     expect(startPoint(facts(15n, { ...again, reborn: ticketOf(7) }))).toMatchObject({ next: 8n });
+    // The same ticket in both: the destination knows better than a record that is behind.
+    expect(startPoint(facts(11n, { ...again, reborn: ticketOf(9) }))).toMatchObject({ next: 8n });
   });
+
+  it.each([undefined, 'another'])(
+    'is what the node has published where the position is of a history that is gone (%s)',
+    (ticketHash) => {
+      const copy = { incarnation: 2, ticketHash, reborn: ticketOf(9) };
+      expect(startPoint(facts(11n, copy))).toEqual({ next: 6n, from: undefined });
+    },
+  );
 
   it('is not past what a restored node draws under numbers that were published before it was lost', () => {
     const restored = { incarnation: 2, ticketHash: undefined, reborn: ticketOf(3) };
-    expect(startPoint(facts(5n, restored))).toEqual({ next: 4n, from: undefined });
+    expect(startPoint(facts(5n, restored))).toEqual({ next: 3n, from: undefined });
   });
 
   it('is its first ticket where a stream was taken out and came back after that', () => {
