@@ -3,6 +3,7 @@
  * in it already, and what its catalog has against the set file. All that can be refused is refused here, so that a
  * refusal has changed nothing anywhere.
  */
+import { changedModes } from '../capture/capture-mode.js';
 import { describeTables } from '../capture/describe.js';
 import type { CatalogIssue, TableDescription } from '../capture/table-description.js';
 import { ConfigurationError, IntegrityError, RefusedError } from '../errors.js';
@@ -63,9 +64,15 @@ export async function surveyNodes(
     const { tables, issues } = await describeTables(node.connection, options.configuration, {
       names: namesOf(context),
     });
-    const all = [...issues, ...(await unownedTables(node.connection, tables))];
+    const row = rows.find((one) => one.set === options.configuration.name);
+    const kept = { names: namesOf(context), set: options.configuration.name, tables };
+    const all = [
+      ...issues,
+      ...(await unownedTables(node.connection, tables)),
+      ...(row ? await changedModes(node.connection, { ...kept, version: row.version }) : []),
+    ];
     if (all.length > 0) found.push({ database: node.database, issues: all });
-    surveyed.push({ ...node, tables, row: rows.find((row) => row.set === options.configuration.name) });
+    surveyed.push({ ...node, tables, row });
   }
   const several = nodes.length > 1;
   const issues = found.flatMap(({ database, issues: some }) =>

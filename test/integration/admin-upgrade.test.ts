@@ -43,6 +43,36 @@ describe('a set that changes', () => {
       `select distinct tgrelid::regclass::text from pg_trigger where tgname like '!shovel%' order by 1`,
     );
 
+  it.each(['row', 'statement'])(
+    'keeps how a table is captured, by %s, for statements that are under way',
+    async (mode) => {
+      const entry = (capture: string) =>
+        configurationOf({
+          databases: { main },
+          tables: [`name: public.accounts, capture: ${capture}`, 'public.orders'],
+        });
+      const other = mode === 'row' ? 'statement' : 'row';
+      await createSet(admin.context, { configuration: entry(mode), ...plain });
+      const before = await catalogOf(main);
+      await expect(
+        upgradeSet(admin.context, { configuration: entry(other), ...plain }),
+      ).rejects.toMatchObject({
+        code: 'capture_mode_kept',
+        exitCode: 20,
+        message: expect.stringContaining(`public.accounts is captured by ${mode}`),
+      });
+      expect(await catalogOf(main)).toBe(before);
+      const without = configurationOf({ databases: { main }, tables: ['public.orders'] });
+      await upgradeSet(admin.context, { configuration: without, ...plain });
+      await upgradeSet(admin.context, { configuration: entry(other), ...plain });
+      await main.connection.script(`insert into accounts values (1, 'a', 1), (2, 'b', 2)`);
+      expect(await logged(main)).toHaveLength(2);
+      await expect(
+        rollbackSet(admin.context, { name: 'example', version: 1, ...plain }),
+      ).rejects.toMatchObject({ code: 'capture_mode_kept' });
+    },
+  );
+
   it('gains and loses tables, columns and streams', async () => {
     const one = configurationOf({ databases: { main }, streams: ['trail', 'second'] });
     await createSet(admin.context, { configuration: one, ...plain });

@@ -49,6 +49,7 @@ export interface TortureSetOptions {
   /** What its topics begin with. */
   readonly topic: string;
   readonly folder: string;
+  readonly seed: number;
   /** Another line of the set file. */
   readonly more: string;
 }
@@ -56,14 +57,14 @@ export interface TortureSetOptions {
 /** Chosen anew each time, so that it is mostly another version. */
 export function tortureSet(
   random: Random,
-  { urls, brokers, topic, folder, more }: TortureSetOptions,
+  { urls, brokers, topic, folder, seed, more }: TortureSetOptions,
 ): SetConfiguration {
   const text = [
     `name: ${SET}`,
     'databases:',
     ...Object.entries(urls).map(([database, url]) => `  ${database}: { dsn: "${url}" }`),
     'tables:',
-    ...tableEntries(chooseTables(random)).map((entry) => `  - { ${entry} }`),
+    ...tableEntries(chooseTables(random, { seed })).map((entry) => `  - { ${entry} }`),
     'streams:',
     `  events: { kafka: { brokers: ["${brokers}"], topic: "${topic}.{node}" } }`,
     `  trail: { file: { path: "${folder}/{node}.jsonl" } }`,

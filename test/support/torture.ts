@@ -133,6 +133,7 @@ class Torture {
       brokers: this.#options.servers.kafka.address,
       topic: this.#cluster?.name ?? '',
       folder: this.#folder,
+      seed: this.#options.seed,
       more,
     });
   }
