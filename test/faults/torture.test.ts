@@ -10,7 +10,7 @@ import { runTorture } from '../support/torture.js';
 const ALL = process.env.SHOVEL_TEST_ALL === '1';
 const CHOSEN = process.env.SHOVEL_TORTURE_SEED?.split(',').map(Number);
 const ROUNDS = Number(process.env.SHOVEL_TORTURE_ROUNDS ?? (ALL ? 25 : 5));
-const SEEDS = CHOSEN ?? Array.from({ length: ALL ? 10 : 2 }, (_, index) => 53 + index);
+const SEEDS = CHOSEN ?? Array.from({ length: ALL ? 10 : 2 }, (_, index) => 54 + index);
 
 let prepared: EphemeralService;
 let plain: EphemeralService;
