@@ -3,7 +3,6 @@
  * in it already, and what its catalog has against the set file. All that can be refused is refused here, so that a
  * refusal has changed nothing anywhere.
  */
-import { changedModes } from '../capture/capture-mode.js';
 import { describeTables } from '../capture/describe.js';
 import type { CatalogIssue, TableDescription } from '../capture/table-description.js';
 import { ConfigurationError, IntegrityError, RefusedError } from '../errors.js';
@@ -15,6 +14,7 @@ import { requireCurrentNode } from '../postgres/node-level.js';
 import { maxPreparedTransactions } from '../postgres/prepared-transaction.js';
 import { checkRoles } from '../postgres/roles.js';
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
+import { changedModes } from './capture-mode.js';
 import { catalogError } from './catalog-error.js';
 import { type AdminContext, namesOf, pathsOf } from './context.js';
 import { type DatabaseIdentity, type NodeRow, readIdentity, readNodeRows } from './node-rows.js';

@@ -3,9 +3,9 @@
  * changes, row triggers run first and statement triggers after them: rows that came by before the change would be left to
  * the one, which is then off, or be captured by both.
  */
+import type { CatalogIssue, TableDescription } from '../capture/table-description.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { type NodeNames, quoteIdentifier } from '../postgres/sql-files.js';
-import type { CatalogIssue, TableDescription } from './table-description.js';
 
 /** What tables of the version that a node has would get another way of. */
 export async function changedModes(
