@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createBackoff } from '../../../src/runtime/backoff.js';
 import { systemClock } from '../../../src/runtime/clock.js';
 
@@ -21,12 +21,32 @@ describe('pauses between tries', () => {
 });
 
 describe('the clock', () => {
-  it('wakes early when told to stop', async () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('wakes when the time has come, and not before', async () => {
+    let awake = false;
+    const asleep = systemClock.sleep(1_000).then(() => {
+      awake = true;
+    });
+    await vi.advanceTimersByTimeAsync(999);
+    expect(awake).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(awake).toBe(true);
+    await asleep;
+  });
+
+  it('wakes early when told to stop, or at once where it was told before, and leaves no timer', async () => {
     const stopping = new AbortController();
-    const asleep = systemClock.sleep(1_000_000, stopping.signal);
+    const asleep = systemClock.sleep(1_000, stopping.signal);
+    expect(vi.getTimerCount()).toBe(1);
     stopping.abort();
     await asleep;
-    await systemClock.sleep(1_000_000, stopping.signal);
-    await systemClock.sleep(1);
+    await systemClock.sleep(1_000, stopping.signal);
+    expect(vi.getTimerCount()).toBe(0);
   });
 });
