@@ -23,10 +23,10 @@ import type { Coordinator } from '../src/coordinator/coordinator.js';
 import { createZooKeeperCoordinator } from '../src/coordinator/zookeeper/zookeeper-coordinator.js';
 import { ShovelError } from '../src/errors.js';
 import type { SetConfiguration } from '../src/model/set-configuration.js';
-import { parseSetFile } from '../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../src/postgres/connect.js';
 import { systemClock } from '../src/runtime/clock.js';
 import { silentLogger } from '../src/runtime/logger.js';
+import { configured } from '../test/support/set-file-text.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -98,9 +98,7 @@ function configuration(urls: ReadonlyMap<string, string>, tables: readonly strin
     ...tables.map((table) => `  - { name: ${table} }`),
     'streams: { trail: { file: { path: "/dev/null/{set}" } } }',
   ].join('\n');
-  const parsed = parseSetFile(text, { file: 'many.yaml' });
-  if ('issues' in parsed) throw new Error(parsed.issues.map((issue) => issue.message).join('\n'));
-  return parsed.configuration;
+  return configured(text);
 }
 
 interface Measured extends Traffic {

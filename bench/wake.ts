@@ -12,7 +12,6 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createPostgresCoordinator } from '../src/coordinator/postgres/postgres-coordinator.js';
-import { parseSetFile, setFileError } from '../src/model/set-file.js';
 import type { PostgresConnection } from '../src/postgres/connect.js';
 import { openListener } from '../src/postgres/listen.js';
 import { DatabaseWatch } from '../src/relay/database-watch.js';
@@ -20,6 +19,7 @@ import { runRelay } from '../src/relay/relay.js';
 import { systemClock } from '../src/runtime/clock.js';
 import { silentLogger } from '../src/runtime/logger.js';
 import { createFilePublisher } from '../src/streams/file/file-publisher.js';
+import { configured } from '../test/support/set-file-text.js';
 import { until } from '../test/support/until.js';
 import { type BenchServer, PROGRAMS, runProgram, startBenchServer } from './support/bench-server.js';
 import { installSet } from './support/install-set.js';
@@ -142,16 +142,12 @@ async function startRelay(
   server: BenchServer,
   { wake, nodeId, folder }: { wake: Wake; nodeId: string; folder: string },
 ): Promise<Relaying> {
-  const parsed = parseSetFile(
-    `name: bench
+  const configuration = configured(`name: bench
 databases: { main: { dsn: "postgres://localhost/bench" } }
 tables:
 ${ENTRIES}
 streams: { trail: { file: { path: "${folder}/trail" } } }
-wake: ${wake}`,
-    { file: 'bench.yaml' },
-  );
-  if (parsed.issues) throw setFileError(parsed.issues);
+wake: ${wake}`);
   const coordinator = createPostgresCoordinator({
     dsn: server.url('coordinator'),
     leaseTimeMs: 10_000,
@@ -180,7 +176,7 @@ wake: ${wake}`,
     set: {
       name: 'bench',
       version: 1,
-      configuration: parsed.configuration,
+      configuration,
       nodes: [{ database: 'main', nodeId, incarnation: 1, number: 0 }],
     },
     database: 'main',

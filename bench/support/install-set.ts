@@ -2,12 +2,12 @@
 import { activationStatements } from '../../src/capture/activate.js';
 import { describeTables } from '../../src/capture/describe.js';
 import { prepareGround } from '../../src/capture/ground.js';
-import { parseSetFile, setFileError } from '../../src/model/set-file.js';
 import type { PostgresConnection } from '../../src/postgres/connect.js';
 import { ensureNodeSchema } from '../../src/postgres/migrate.js';
 import { nodeNames } from '../../src/postgres/sql-files.js';
 import { transaction } from '../../src/postgres/transaction.js';
 import { sha256Hex } from '../../src/runtime/hash.js';
+import { configured } from '../../test/support/set-file-text.js';
 
 /** `entries`: what stands under `tables` of a set file. */
 export async function installSet(connection: PostgresConnection, entries: string): Promise<void> {
@@ -17,10 +17,9 @@ databases: { main: { dsn: "postgres://localhost/bench" } }
 tables:
 ${entries}
 streams: { trail: { file: { path: "-" } } }`;
-  const parsed = parseSetFile(text, { file: 'bench.yaml' });
-  if (parsed.issues) throw setFileError(parsed.issues);
+  const configuration = configured(text);
   await ensureNodeSchema(connection, names);
-  const { tables, issues } = await describeTables(connection, parsed.configuration, { names });
+  const { tables, issues } = await describeTables(connection, configuration, { names });
   if (issues.length > 0) throw new Error(issues.map((issue) => issue.message).join('\n'));
   await prepareGround(connection, {
     names,
@@ -35,7 +34,7 @@ streams: { trail: { file: { path: "-" } } }`;
     set: 'bench',
     version: 1,
     tables,
-    rowBytes: parsed.configuration.limits.rowBytes,
+    rowBytes: configuration.limits.rowBytes,
     streams: [],
     hash: sha256Hex,
   });

@@ -8,7 +8,6 @@ import { adoptNode } from '../../src/admin/adopt-node.js';
 import { createSet } from '../../src/admin/create-set.js';
 import { upgradeSet } from '../../src/admin/upgrade-set.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import {
   type AdminCluster,
   type Administrator,
@@ -21,6 +20,7 @@ import { kafkaBrokers } from '../support/kafka.js';
 import { messagesOf, type Place, readHistory } from '../support/published-places.js';
 import { type RunningRelays, startRelays } from '../support/running-relays.js';
 import { testZkHosts } from '../support/services.js';
+import { configured } from '../support/set-file-text.js';
 import { until } from '../support/until.js';
 
 const plain = { wait: true, dryRun: false } as const;
@@ -56,17 +56,12 @@ afterEach(async () => {
 });
 
 function at({ brokers, topic }: Place): SetConfiguration {
-  const parsed = parseSetFile(
-    `name: example
+  return configured(`name: example
 databases: { main: { dsn: "${main.url}" } }
 tables: [{ name: public.item }]
 streams:
   events: { kafka: { brokers: ${JSON.stringify(brokers)}, topic: ${topic} } }
-`,
-    { file: 'test.yaml' },
-  );
-  if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-  return parsed.configuration;
+`);
 }
 
 const place = (name: string, brokers: readonly string[] = here): Place => ({

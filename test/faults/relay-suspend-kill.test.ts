@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createSet } from '../../src/admin/create-set.js';
 import { runDoctor } from '../../src/admin/doctor/doctor.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import {
   type AdminCluster,
@@ -18,6 +17,7 @@ import {
 } from '../support/admin-cluster.js';
 import { buildCli, type CliResult, runCli } from '../support/cli.js';
 import { testZkHosts } from '../support/services.js';
+import { configured } from '../support/set-file-text.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
 describe('a set over its limits', () => {
@@ -33,17 +33,13 @@ describe('a set over its limits', () => {
     main = await cluster.database('create table item (id serial primary key, note text)');
     torn = await openConnection({ dsn: main.url, name: 'torn', applicationName: 'app' });
     path = join(temporaryFolder('suspend'), 'trail.jsonl');
-    const parsed = parseSetFile(
-      `name: example
+    const configuration = configured(`name: example
 databases: { main: { dsn: "${main.url}" } }
 tables: [{ name: public.item }]
 streams: { trail: { file: { path: "${path}" } } }
 limits: { log_bytes: 300kB, lag: 1h, policy: suspend }
-`,
-      { file: 'test.yaml' },
-    );
-    if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-    await createSet(admin.context, { configuration: parsed.configuration, wait: true, dryRun: false });
+`);
+    await createSet(admin.context, { configuration, wait: true, dryRun: false });
   });
   afterEach(async () => {
     await torn.end();

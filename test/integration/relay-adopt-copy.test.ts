@@ -7,7 +7,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type EphemeralService, startEphemeral } from '../../scripts/services/index.js';
 import { adoptNode } from '../../src/admin/adopt-node.js';
 import { createSet } from '../../src/admin/create-set.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import {
   type AdminCluster,
@@ -17,6 +16,7 @@ import {
 } from '../support/admin-cluster.js';
 import { copyServer } from '../support/copy-server.js';
 import { makeTrailFolder, startRelays, type TrailFolder } from '../support/running-relays.js';
+import { configured } from '../support/set-file-text.js';
 import { until } from '../support/until.js';
 
 describe('a node whose files were copied', () => {
@@ -61,16 +61,12 @@ describe('a node whose files were copied', () => {
       openNode: (database) =>
         openConnection({ dsn: url, name: `database ${database}`, applicationName: 'shovel admin' }),
     });
-    const parsed = parseSetFile(
-      `name: example
+    const configuration = configured(`name: example
 databases: { main: { dsn: "\${MAIN}" } }
 tables: [{ name: public.item }]
 streams: { trail: { file: { path: "${folder.path('trail')}" } } }
-`,
-      { file: 'test.yaml' },
-    );
-    if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-    await createSet(admin.context, { configuration: parsed.configuration, wait: true, dryRun: false });
+`);
+    await createSet(admin.context, { configuration, wait: true, dryRun: false });
     await insert(1);
     await start(true).ended;
     for (const id of [2, 3]) {

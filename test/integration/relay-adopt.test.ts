@@ -9,7 +9,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type EphemeralService, startEphemeral } from '../../scripts/services/index.js';
 import { adoptNode } from '../../src/admin/adopt-node.js';
 import { createSet } from '../../src/admin/create-set.js';
-import { parseSetFile } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import {
   type AdminCluster,
@@ -20,6 +19,7 @@ import {
 import { readTopic } from '../support/kafka.js';
 import { makeTrailFolder, startRelays, type TrailFolder } from '../support/running-relays.js';
 import { createTestDatabase, testKafkaBrokers, testPgNo2pcUrl } from '../support/services.js';
+import { configured } from '../support/set-file-text.js';
 import { until } from '../support/until.js';
 
 const run = promisify(execFile);
@@ -80,18 +80,14 @@ describe('a node that was restored', () => {
       openNode: (database) =>
         openConnection({ dsn: url, name: `database ${database}`, applicationName: 'shovel admin' }),
     });
-    const parsed = parseSetFile(
-      `name: example
+    const configuration = configured(`name: example
 databases: { main: { dsn: "\${MAIN}" } }
 tables: [{ name: public.item }]
 streams:
   trail: { file: { path: "${folder.path('trail')}" } }
   events: { kafka: { brokers: ${JSON.stringify(brokers)}, topic: ${topic} } }
-`,
-      { file: 'test.yaml' },
-    );
-    if (parsed.configuration === undefined) throw new Error('the set file is wrong');
-    await createSet(admin.context, { configuration: parsed.configuration, wait: true, dryRun: false });
+`);
+    await createSet(admin.context, { configuration, wait: true, dryRun: false });
     // Drawn and published before the dump, drawn by nobody before it, and lost: after it.
     await main.connection.script('insert into item values (1)');
     await start(true).ended;

@@ -8,7 +8,6 @@ import { createSet } from '../../src/admin/create-set.js';
 import { upgradeSet } from '../../src/admin/upgrade-set.js';
 import { memberText } from '../../src/model/json-text.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import { Drawer } from '../../src/relay/drawer.js';
 import { takeOver } from '../../src/relay/head.js';
 import { logNames } from '../../src/relay/relay-set.js';
@@ -20,6 +19,7 @@ import {
   zooKeeper,
 } from '../support/admin-cluster.js';
 import { makeTrailFolder, startRelays, type TrailFolder } from '../support/running-relays.js';
+import { configured } from '../support/set-file-text.js';
 import { until } from '../support/until.js';
 
 const plain = { wait: true, dryRun: false } as const;
@@ -53,16 +53,11 @@ describe('a set whose log was changed by hand', () => {
   function configuration(stream?: string): SetConfiguration {
     const streams =
       stream === undefined ? '{}' : `{ ${stream}: { file: { path: "${folder.path(stream)}" } } }`;
-    const parsed = parseSetFile(
-      `name: example
+    return configured(`name: example
 databases: { main: { dsn: "${main.url}" } }
 tables: [{ name: public.item }]
 streams: ${streams}
-`,
-      { file: 'test.yaml' },
-    );
-    if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-    return parsed.configuration;
+`);
   }
   const upgrade = (configured: SetConfiguration) =>
     upgradeSet(admin.context, { configuration: configured, ...plain });

@@ -7,7 +7,6 @@ import { createSet } from '../../src/admin/create-set.js';
 import { upgradeSet } from '../../src/admin/upgrade-set.js';
 import { memberText } from '../../src/model/json-text.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import {
   type AdminCluster,
   type Administrator,
@@ -23,6 +22,7 @@ import {
   type TrailFolder,
 } from '../support/running-relays.js';
 import { testPgNo2pcUrl, testPgUrl } from '../support/services.js';
+import { configured } from '../support/set-file-text.js';
 import { until } from '../support/until.js';
 
 const plain = { wait: true, dryRun: false } as const;
@@ -54,17 +54,12 @@ describe.each([
   });
 
   function configuration(table: string, more: string): SetConfiguration {
-    const parsed = parseSetFile(
-      `name: example
+    return configured(`name: example
 databases: { main: { dsn: "${main.url}" } }
 tables: [{ name: public.item${table} }]
 streams: { trail: { file: { path: "${folder.path('trail')}" } } }
 ${more}
-`,
-      { file: 'test.yaml' },
-    );
-    if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-    return parsed.configuration;
+`);
   }
 
   /** Inserts, updates and deletes in transactions of several statements, until it is ended. */

@@ -6,7 +6,6 @@ import { dropSet } from '../../src/admin/drop-set.js';
 import { upgradeSet } from '../../src/admin/upgrade-set.js';
 import { memberText } from '../../src/model/json-text.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import {
   type AdminCluster,
   type Administrator,
@@ -21,6 +20,7 @@ import {
   startRelays,
   type TrailFolder,
 } from '../support/running-relays.js';
+import { configured } from '../support/set-file-text.js';
 import { until } from '../support/until.js';
 
 const TABLES = `create table item (id int primary key, v int not null default 0, kind text);
@@ -69,9 +69,7 @@ describe('a relay follows its set', () => {
         return `  ${stream}: { ${[`file: { path: "${folder.path(file)}" }`, ...more].join(', ')} }`;
       }),
     ].join('\n');
-    const parsed = parseSetFile(text, { file: 'test.yaml' });
-    if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-    return parsed.configuration;
+    return configured(text);
   }
 
   const create = (configured: SetConfiguration) =>

@@ -7,13 +7,13 @@ import type { AdminContext } from '../../src/admin/context.js';
 import { initCluster } from '../../src/admin/init-cluster.js';
 import type { Coordinator } from '../../src/coordinator/coordinator.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { type NodeNames, nodeNames } from '../../src/postgres/sql-files.js';
 import { systemClock } from '../../src/runtime/clock.js';
 import { silentLogger } from '../../src/runtime/logger.js';
 import { type CoordinatorKind, type CoordinatorPlace, coordinatorKinds } from './coordinators.js';
 import { createTestDatabase } from './services.js';
+import { configured } from './set-file-text.js';
 import type { TestDatabase } from './test-database.js';
 
 export const zooKeeper: CoordinatorKind = kind('ZooKeeper');
@@ -194,9 +194,7 @@ export function configurationOf({
     ...streams.map((stream) => `  ${stream}: { file: { path: "/dev/null/{set}.${stream}" } }`),
     extra,
   ].join('\n');
-  const parsed = parseSetFile(text, { file: 'test.yaml' });
-  if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-  return parsed.configuration;
+  return configured(text);
 }
 
 /** All that stands in a database and that an administrator could have changed, as one text. */

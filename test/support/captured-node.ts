@@ -10,7 +10,6 @@ import { readStandingTables } from '../../src/capture/renumber.js';
 import type { CatalogIssue, TableDescription } from '../../src/capture/table-description.js';
 import { type CapturedTable, decodeCapturedTable } from '../../src/model/captured-table.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { parseSetFile, setFileError } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import { ensureNodeSchema } from '../../src/postgres/migrate.js';
 import { nodeNames, quoteIdentifier } from '../../src/postgres/sql-files.js';
@@ -18,6 +17,7 @@ import { transaction } from '../../src/postgres/transaction.js';
 import { sha256Hex } from '../../src/runtime/hash.js';
 import { replayLog } from './replay-log.js';
 import { createTestDatabase } from './services.js';
+import { configured } from './set-file-text.js';
 
 export const names = nodeNames('default');
 export const SET = 'example';
@@ -220,9 +220,7 @@ tables:
 ${indented}
 streams: { trail: { file: { path: "-" } } }
 ${more}`;
-  const parsed = parseSetFile(text, { file: 'example.yaml' });
-  if (parsed.issues) throw setFileError(parsed.issues);
-  return parsed.configuration;
+  return configured(text);
 }
 
 const PATIENCE = { lockTimeoutMs: 40, giveUpMs: 30_000, waiting: () => undefined };

@@ -1,10 +1,10 @@
 /** The set that the torture test is about, how its relays are tuned, and troubles that come from within its databases. */
 import type { EphemeralService } from '../../scripts/services/index.js';
 import type { SetConfiguration } from '../../src/model/set-configuration.js';
-import { formatIssue, parseSetFile } from '../../src/model/set-file.js';
 import { openConnection, type PostgresConnection } from '../../src/postgres/connect.js';
 import type { AdminCluster, Administrator } from './admin-cluster.js';
 import type { Random } from './random-workload.js';
+import { configured } from './set-file-text.js';
 import { KEYED } from './torture-check.js';
 import { chooseTables, tableEntries } from './torture-database.js';
 
@@ -75,9 +75,7 @@ export function tortureSet(
     `wake: ${random.pick(['notify', 'poll'])}`,
     more,
   ].join('\n');
-  const parsed = parseSetFile(text, { file: 'torture.yaml' });
-  if ('issues' in parsed) throw new Error(parsed.issues.map(formatIssue).join('\n'));
-  return parsed.configuration;
+  return configured(text);
 }
 
 /** What an administrator may be told: tables in use, DDL at the same time, a server that is just away. */
