@@ -2,9 +2,9 @@
  * What a change does on a node to take itself, or another that nobody finishes, back, and to tidy up after the
  * decision: abort, takeover, unground, clean, forget (see NodeAction).
  */
-import { removeCapture } from '../capture/remove.js';
+import { type KeptTable, removeCapture } from '../capture/remove.js';
 import { ConfigurationError, RefusedError } from '../errors.js';
-import { type CapturedTable, decodeCapturedTable } from '../model/captured-table.js';
+import { decodeCapturedTable } from '../model/captured-table.js';
 import type { NodeAnswer } from '../model/change-effects.js';
 import type { PostgresConnection } from '../postgres/connect.js';
 import { dropNodeSchema } from '../postgres/migrate.js';
@@ -174,15 +174,18 @@ async function capturedTables({
   context,
   connection,
   intent,
-}: Pick<NodeTask, 'context' | 'connection' | 'intent'>): Promise<readonly CapturedTable[]> {
+}: Pick<NodeTask, 'context' | 'connection' | 'intent'>): Promise<readonly KeptTable[]> {
   const rows = await connection.query(
-    `select c.definition from ${quoteIdentifier(namesOf(context).schema)}.captured_table c
+    `select c.relid, c.definition from ${quoteIdentifier(namesOf(context).schema)}.captured_table c
      where c.set_name = $1 and c.set_version = (
        select r.set_version from ${quoteIdentifier(namesOf(context).schema)}.replication_set r where r.set_name = $1)
      order by c.rel`,
     [intent.set],
   );
-  return rows.map((row) => decodeCapturedTable(row.definition ?? ''));
+  return rows.map((row) => ({
+    relid: Number(row.relid),
+    captured: decodeCapturedTable(row.definition ?? ''),
+  }));
 }
 
 /** Position sequences of streams that the set has no longer. */

@@ -16,7 +16,7 @@ import {
   readUniqueIndexes,
   type UniqueIndex,
 } from './catalog.js';
-import { functionBase } from './generated-names.js';
+import { type FunctionBases, readFunctionBases } from './function-bases.js';
 import { settingsFor } from './pinned-settings.js';
 import { checkFilters, describeFilter, type RowFilter } from './row-filter.js';
 import type { CatalogIssue, ColumnDescription, ColumnOrder, TableDescription } from './table-description.js';
@@ -57,12 +57,14 @@ export async function describeTables(
     chosen.filter(({ table }) => table.capture === 'statement').map(({ relation }) => relation.oid),
     names,
   );
+  const bases = await readFunctionBases(connection, { names, set: configuration.name });
   const tables: TableDescription[] = [];
   const filters: { table: string; filter: RowFilter }[] = [];
   for (const { relation, table } of chosen) {
     issues.push(...statementIssues(table, obstacles.get(relation.oid) ?? []));
     const described = describeTable(relation, table, {
       configuration,
+      bases,
       columns: columns.get(relation.oid) ?? [],
       indexes: indexes.get(relation.oid) ?? [],
       issues,
@@ -206,6 +208,7 @@ function describeTable(
   table: TableConfiguration,
   catalog: {
     configuration: SetConfiguration;
+    bases: FunctionBases;
     columns: readonly Column[];
     indexes: readonly UniqueIndex[];
     issues: CatalogIssue[];
@@ -264,7 +267,7 @@ function describeTable(
       before: keyColumns === null ? 'full' : table.before,
       operations: [...table.operations],
       partitioned: relation.kind === 'p',
-      base: functionBase(configuration.name, table.name),
+      base: catalog.bases.of(relation.oid, table.name),
       ...(filter ? { where: filter.captured } : {}),
       ...(table.capture === 'statement' ? { capture: table.capture } : {}),
     },

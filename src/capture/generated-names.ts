@@ -11,10 +11,14 @@ export type TriggerOperation = 'i' | 'u' | 'd' | 'a' | 'c' | 'r' | 't';
 
 const TRIGGER_OPERATIONS: readonly TriggerOperation[] = ['i', 'u', 'd', 'a', 'c', 'r', 't'];
 
-/** `capture_<set>_<10 hex>`: what the functions of one table begin with. At most 61 bytes with an operation. */
-export function functionBase(set: string, table: QualifiedName): string {
+/**
+ * `capture_<set>_<10 hex>`: what the functions of one table may begin with; at most 61 bytes with an operation. `attempt`
+ * counts from 0 through names that the table could have instead. Which one it has: function-bases.ts.
+ */
+export function functionBase(set: string, table: QualifiedName, attempt: number): string {
+  const name = [table.schema, table.table];
   const hash = createHash('sha256')
-    .update(JSON.stringify([table.schema, table.table]))
+    .update(JSON.stringify(attempt === 0 ? name : [...name, attempt]))
     .digest('hex');
   return `capture_${set}_${hash.slice(0, 10)}`;
 }

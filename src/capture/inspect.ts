@@ -57,6 +57,7 @@ export async function inspectCapture(
     if (one.name === null) continue;
     findings.push(
       ...triggerFindings(one, options),
+      ...strayFindings(one),
       ...functionFindings(one, { table: now.get(one.relid), options }),
     );
   }
@@ -81,6 +82,8 @@ interface Trigger {
   readonly name: string;
   /** pg_trigger.tgenabled */
   readonly enabled: string;
+  /** Of a partition's row trigger, which came with its table's. */
+  readonly cloned: boolean;
 }
 
 interface Captured {
@@ -93,6 +96,8 @@ interface Captured {
   /** Itself and every partition below, with the names as they stand in SQL. */
   readonly places: readonly { readonly relid: number; readonly on: string; readonly partition: boolean }[];
   readonly triggers: readonly Trigger[];
+  /** Of other tables, that call its functions. */
+  readonly strays: readonly Trigger[];
   /** Body by function name. */
   readonly bodies: ReadonlyMap<string, string>;
 }
@@ -124,6 +129,9 @@ async function readCaptured(
     const places = JSON.parse(row.places ?? '[]') as Captured['places'];
     const relids = new Set(places.map((place) => place.relid));
     const own = functions.get(definition.base) ?? [];
+    const triggers = own.flatMap((one) => one.triggers);
+    // A restored table has another oid than when it was captured.
+    const stands = triggers.some((trigger) => trigger.relid === Number(row.relid));
     return {
       rel: row.rel ?? '',
       relid: Number(row.relid),
@@ -131,7 +139,8 @@ async function readCaptured(
       name: row.name ?? null,
       renamed: row.renamed === 'true',
       places,
-      triggers: own.flatMap(({ triggers }) => triggers.filter((trigger) => relids.has(trigger.relid))),
+      triggers: triggers.filter((trigger) => relids.has(trigger.relid)),
+      strays: triggers.filter(({ relid, cloned }) => stands && !cloned && !relids.has(relid)),
       bodies: new Map(own.map(({ name, body }) => [name, body])),
     };
   });
@@ -153,11 +162,18 @@ async function readFunctions(
 ): Promise<ReadonlyMap<string, readonly ExistingFunction[]>> {
   const triggers = new Map<string, Trigger[]>();
   const fired = await connection.query(
-    `select g.tgfoid, g.tgrelid, g.tgrelid::regclass::text as place, g.tgname, g.tgenabled from pg_trigger g`,
+    `select g.tgfoid, g.tgrelid, g.tgrelid::regclass::text as place, g.tgname, g.tgenabled, (g.tgparentid <> 0)::text as cloned
+     from pg_trigger g`,
   );
-  for (const { tgfoid, tgrelid, place, tgname, tgenabled } of fired) {
+  for (const { tgfoid, tgrelid, place, tgname, tgenabled, cloned } of fired) {
     const found = triggers.get(tgfoid ?? '') ?? [];
-    found.push({ relid: Number(tgrelid), on: place ?? '', name: tgname ?? '', enabled: tgenabled ?? '' });
+    found.push({
+      relid: Number(tgrelid),
+      on: place ?? '',
+      name: tgname ?? '',
+      enabled: tgenabled ?? '',
+      cloned: cloned === 'true',
+    });
     triggers.set(tgfoid ?? '', found);
   }
   const functions = new Map<string, ExistingFunction[]>();
@@ -242,6 +258,17 @@ function triggerFindings(one: Captured, options: InspectOptions): readonly Captu
     }
   }
   return findings;
+}
+
+/** A partition that was detached keeps its trigger on TRUNCATE; a copied table may have brought all. */
+function strayFindings({ definition, strays }: Captured): readonly CaptureFinding[] {
+  return strays.map(({ on, name }) => ({
+    code: 'trigger_elsewhere',
+    severity: 'error',
+    object: on,
+    message: `Trigger ${name} of ${on} captures what is done to it as if it were ${display(definition)}.`,
+    fix: `drop trigger ${quoteIdentifier(name)} on ${on}`,
+  }));
 }
 
 const WHAT: Readonly<Record<TriggerOperation, string>> = {

@@ -14,7 +14,12 @@ export interface RemovalOptions extends Patience {
   readonly names: NodeNames;
   readonly set: string;
   /** Tables that stay captured; with none the set's log goes too. */
-  readonly keep: readonly CapturedTable[];
+  readonly keep: readonly KeptTable[];
+}
+
+export interface KeptTable {
+  readonly relid: number;
+  readonly captured: CapturedTable;
 }
 
 /** @throws RefusedError `table_busy` */
@@ -31,7 +36,6 @@ export async function planRemoval(
 
 async function steps(connection: PostgresConnection, options: RemovalOptions): Promise<readonly Step[]> {
   const { names, set } = options;
-  const kept = new Set(options.keep.flatMap(functionNames));
   const rows = await connection.query(
     `select t.tgrelid, n.nspname, c.relname, c.relkind, t.tgname, p.proname,
        t.tgtype & 1 = 1 as cloned from pg_catalog.pg_trigger t
@@ -43,14 +47,24 @@ async function steps(connection: PostgresConnection, options: RemovalOptions): P
      order by t.tgrelid, t.tgname`,
     [names.schema, functionPattern(set)],
   );
-  const roots = new Set(rows.filter((row) => row.relkind === 'p').map((row) => Number(row.tgrelid)));
+  const roots = new Set([
+    ...rows.filter((row) => row.relkind === 'p').map((row) => Number(row.tgrelid)),
+    ...options.keep.filter(({ captured }) => captured.partitioned).map(({ relid }) => relid),
+  ]);
   const partitionsOf = new Map<number, { relid: number; schema: string; table: string }[]>();
   for (const partition of await readPartitions(connection, [...roots])) {
     partitionsOf.set(partition.root, [...(partitionsOf.get(partition.root) ?? []), partition]);
   }
+  const kept = keptTriggers(
+    rows.map((row) => ({ relid: Number(row.tgrelid), calls: row.proname ?? '' })),
+    {
+      keep: options.keep,
+      below: (relid) => (partitionsOf.get(relid) ?? []).map((partition) => partition.relid),
+    },
+  );
   const found = new Map<string, { table: string; relids: number[]; statements: string[] }>();
   for (const row of rows) {
-    if (kept.has(row.proname ?? '')) continue;
+    if (kept(Number(row.tgrelid), row.proname ?? '')) continue;
     const relid = Number(row.tgrelid);
     const on = `${quoteIdentifier(row.nspname ?? '')}.${quoteIdentifier(row.relname ?? '')}`;
     // The root's row triggers have clones, which go with them; its own on TRUNCATE concerns it alone.
@@ -68,12 +82,35 @@ async function steps(connection: PostgresConnection, options: RemovalOptions): P
   return last.statements.length === 0 ? [...found.values()] : [...found.values(), last];
 }
 
+/**
+ * Whether a trigger belongs to a table that stays. One that calls such a table's function from another table logs that
+ * one's rows as the first one's: a partition that was detached, a table that was copied with its triggers. Where none
+ * stands on the table itself it has another oid than when it was captured (it was restored), and all are left alone.
+ */
+function keptTriggers(
+  triggers: readonly { readonly relid: number; readonly calls: string }[],
+  {
+    keep,
+    below,
+  }: { readonly keep: readonly KeptTable[]; readonly below: (relid: number) => readonly number[] },
+): (relid: number, calls: string) => boolean {
+  const places = new Map<string, ReadonlySet<number> | undefined>();
+  for (const { relid, captured } of keep) {
+    const tree = new Set([relid, ...below(relid)]);
+    for (const name of functionNames(captured)) {
+      const stands = triggers.some((one) => one.calls === name && one.relid === relid);
+      places.set(name, stands ? tree : undefined);
+    }
+  }
+  return (relid, calls) => places.has(calls) && (places.get(calls)?.has(relid) ?? true);
+}
+
 const quoted = ({ schema, table }: { readonly schema: string; readonly table: string }) =>
   `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
 
 async function lastStep(connection: PostgresConnection, options: RemovalOptions): Promise<Step> {
   const { names, set } = options;
-  const kept = new Set(options.keep.flatMap(functionNames));
+  const kept = new Set(options.keep.flatMap(({ captured }) => functionNames(captured)));
   const schema = quoteIdentifier(names.schema);
   const rows = await connection.query(
     `select p.proname from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace

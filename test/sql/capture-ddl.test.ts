@@ -202,7 +202,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       ['public.item', 'I'],
       ['public.moved', 'I'],
     ]);
-    await node.removeCapture(tables.map((table) => table.captured));
+    await node.removeCapture(tables);
     await writer.script('insert into moved (id) values (602)');
     expect((await node.log(`l.seq > ${before}`)).length).toBe(3);
   });

@@ -189,7 +189,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     await run(`insert into bulk (id) values (5002)`);
     await node.activate(tables, configuration);
     await run(`insert into bulk (id) values (5003)`);
-    await node.removeCapture(tables.map((table) => table.captured));
+    await node.removeCapture(tables);
     await run(`insert into bulk (id) values (5004)`);
     const rows = await node.log(`l.seq > ${before}`);
     expect(rows.map((row) => JSON.parse(row.new ?? '').id)).toEqual([5001, 5002, 5003, 5004]);

@@ -5,7 +5,7 @@
 import { activationStatements } from '../../src/capture/activate.js';
 import { describeTables } from '../../src/capture/describe.js';
 import { prepareGround } from '../../src/capture/ground.js';
-import { removeCapture } from '../../src/capture/remove.js';
+import { type KeptTable, removeCapture } from '../../src/capture/remove.js';
 import { readStandingTables } from '../../src/capture/renumber.js';
 import type { CatalogIssue, TableDescription } from '../../src/capture/table-description.js';
 import { type CapturedTable, decodeCapturedTable } from '../../src/model/captured-table.js';
@@ -141,7 +141,7 @@ export class CapturedNode {
     });
   }
 
-  removeCapture(keep: readonly CapturedTable[] = []): Promise<void> {
+  removeCapture(keep: readonly KeptTable[] = []): Promise<void> {
     return removeCapture(this.connection, { names, set: SET, keep, ...PATIENCE });
   }
 

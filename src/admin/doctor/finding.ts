@@ -74,6 +74,10 @@ export const FINDINGS = {
   trigger_missing: ['error', 'A trigger is missing: some of the table’s writes are not captured.'],
   trigger_disabled: ['error', 'A trigger is disabled: some of the table’s writes are not captured.'],
   trigger_mode: ['error', 'A trigger fires for other sessions than it should.'],
+  trigger_elsewhere: [
+    'error',
+    'A table that is not captured has a trigger of one that is: it was detached from it, or copied.',
+  ],
   partition_without_truncate_trigger: [
     'error',
     'A partition was attached later: truncating it alone is not captured.',
