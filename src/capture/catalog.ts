@@ -146,19 +146,35 @@ export async function readColumns(
   }));
 }
 
-/** Names of all columns of each table, virtual ones too, in the table's own order. */
-export async function readColumnOrders(
+export interface TableColumns {
+  /** Names of all columns, virtual ones too, in the table's own order. */
+  readonly names: readonly string[];
+  /** How many numbers they have taken, dropped ones too, and what columns_are takes for their names. */
+  readonly count: number;
+  readonly digest: string;
+}
+
+export async function readTableColumns(
   connection: PostgresConnection,
   relids: readonly number[],
-): Promise<ReadonlyMap<number, readonly string[]>> {
+): Promise<ReadonlyMap<number, TableColumns>> {
   const rows = await connection.query(
-    `select a.attrelid, json_agg(a.attname order by a.attnum) as columns from pg_attribute a
-     where a.attrelid in (select (json_array_elements_text($1::json))::oid) and a.attnum > 0 and not a.attisdropped
-     group by a.attrelid`,
+    `select a.attrelid, json_agg(a.attname order by a.attnum) filter (where not a.attisdropped) as names, count(*) as count,
+            md5((array[n.nspname::text, c.relname::text] || array_agg(a.attname::text order by a.attnum))::text) as digest
+     from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+     where a.attrelid in (select (json_array_elements_text($1::json))::oid) and a.attnum > 0
+     group by a.attrelid, n.nspname, c.relname`,
     [JSON.stringify(relids.map(String))],
   );
   return new Map(
-    rows.map((row) => [Number(row.attrelid), JSON.parse(row.columns ?? '[]') as readonly string[]]),
+    rows.map((row) => [
+      Number(row.attrelid),
+      {
+        names: JSON.parse(row.names ?? '[]') as readonly string[],
+        count: Number(row.count),
+        digest: row.digest ?? '',
+      },
+    ]),
   );
 }
 

@@ -8,12 +8,13 @@ import type { NodeNames } from '../postgres/sql-files.js';
 import {
   type Column,
   type Relation,
-  readColumnOrders,
   readColumns,
   readPartitions,
   readRelations,
   readStatementObstacles,
+  readTableColumns,
   readUniqueIndexes,
+  type TableColumns,
   type UniqueIndex,
 } from './catalog.js';
 import { type FunctionBases, readFunctionBases } from './function-bases.js';
@@ -48,7 +49,7 @@ export async function describeTables(
   const indexes = groupBy(await readUniqueIndexes(connection, relids), (index) => index.relid);
   const roots = chosen.filter(({ relation }) => relation.kind === 'p').map(({ relation }) => relation.oid);
   const partitions = groupBy(await readPartitions(connection, roots), (partition) => partition.root);
-  const orders = await readColumnOrders(connection, [
+  const tableColumns = await readTableColumns(connection, [
     ...relids,
     ...[...partitions.values()].flat().map((partition) => partition.relid),
   ]);
@@ -78,8 +79,9 @@ export async function describeTables(
         orders: columnOrders(
           relation.oid,
           below.map(({ relid }) => relid),
-          orders,
+          tableColumns,
         ),
+        numbered: numberedColumns(tableColumns.get(relation.oid)),
       });
     }
   }
@@ -115,16 +117,22 @@ function statementIssues(table: TableConfiguration, obstacles: readonly string[]
   }));
 }
 
+/** A table that went away meanwhile has none: nothing is like it. */
+function numberedColumns(columns: TableColumns | undefined): TableDescription['numbered'] {
+  return { count: columns?.count ?? 0, digest: columns?.digest ?? '' };
+}
+
 /** The table's own order, then each that only some partitions have. */
 function columnOrders(
   root: number,
   partitions: readonly number[],
-  orders: ReadonlyMap<number, readonly string[]>,
+  tables: ReadonlyMap<number, TableColumns>,
 ): readonly ColumnOrder[] {
-  const own = orders.get(root) ?? [];
+  const order = (relid: number) => tables.get(relid)?.names ?? [];
+  const own = order(root);
   const others = new Map<string, { columns: readonly string[]; relids: number[] }>();
   for (const relid of partitions) {
-    const columns = orders.get(relid) ?? [];
+    const columns = order(relid);
     const text = JSON.stringify(columns);
     if (text === JSON.stringify(own)) continue;
     const found = others.get(text) ?? { columns, relids: [] };
@@ -214,7 +222,7 @@ function describeTable(
     issues: CatalogIssue[];
     filters: { table: string; filter: RowFilter }[];
   },
-): Omit<TableDescription, 'partitions' | 'orders'> | undefined {
+): Omit<TableDescription, 'partitions' | 'orders' | 'numbered'> | undefined {
   const { configuration, columns, indexes, issues } = catalog;
   const before = issues.length;
   const existing = new Set(columns.map((column) => column.name));
@@ -334,12 +342,19 @@ function describeColumn(column: Column): ColumnDescription {
   return {
     name: column.name,
     type: column.type,
+    builtin: builtinType(own),
     virtual: column.virtual,
     asText: column.parts.some((part) => part.cast),
     json: own.find((part) => part.json !== null)?.json ?? null,
     shape: nested ? 'nested' : array ? 'array' : 'scalar',
     array,
   };
+}
+
+/** Of a domain, which is its own type, the base type is among them too. */
+function builtinType(own: Column['parts']): string | undefined {
+  const [type] = own;
+  return own.length === 1 && type?.sqlType.startsWith('pg_catalog.') ? type.sqlType : undefined;
 }
 
 function groupBy<T>(items: readonly T[], by: (item: T) => number): ReadonlyMap<number, T[]> {

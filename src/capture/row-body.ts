@@ -18,6 +18,7 @@ import {
 import { settingsTest } from './pinned-settings.js';
 import {
   clearColumns,
+  columnsKnown,
   directImage,
   directKey,
   extraImage,
@@ -30,6 +31,7 @@ import {
   type RowVariable,
   sandboxedExtra,
   shapeTest,
+  typesKnown,
   unchanged,
 } from './row-image.js';
 import type { TableDescription } from './table-description.js';
@@ -105,8 +107,8 @@ interface QuickAttempt {
 }
 
 /**
- * One expression per image: null where the key changed, the columns are others, or JSON does not tell all. The image that
- * `made` names is made last. Undefined where rows mostly need more than that.
+ * One expression per image: null where the key changed, the columns may be others, or JSON does not tell all. The image
+ * that `made` names is made last. Undefined where rows mostly need more than that.
  */
 function quickAttempt(
   table: TableDescription,
@@ -119,11 +121,14 @@ function quickAttempt(
   if (table.columns.some((column) => column.asText)) return undefined;
   const logged = all.filter((row) => row === next || !oldOnChange(table, operation));
   const last = next ?? 'OLD';
-  const both = whole && logged.length > 1;
   const extra = extrasFound(table, { rows: logged, whole, omits: false, names: options.names });
+  // Of columns that may be anybody's no image is made, of the old row neither.
+  const known =
+    table.captured.columns || (last === 'OLD' && !whole) ? [] : [columnsKnown(table, options.names)];
   const conditions = [
     operation === 'u' && !omits ? keyKept(table) : undefined,
-    both && shapeTest(table, 'OLD') ? 'o_ is not null' : next || whole ? shapeTest(table, last) : undefined,
+    ...known,
+    imageTypes(table, last, { whole, options }),
     extra.length > 0 ? `not (${extra.map(({ test }) => test).join(' or ')})` : undefined,
   ].filter((condition) => condition !== undefined);
   const settings = settingsTest(table.settings);
@@ -133,12 +138,7 @@ function quickAttempt(
     const direct = imageOf(table, row, { whole, pinned: false, options });
     return settings ? `case when ${settings} then ${direct} else ${pinned} end` : direct;
   };
-  const value = (row: RowVariable) => {
-    // No image is made of a row whose columns may be anybody's: old and new have the same.
-    const first = both && row !== last ? [shapeTest(table, row)].filter((test) => test !== undefined) : [];
-    const tests = row === last ? conditions : first;
-    return tests.length > 0 ? `case when ${tests.join(' and ')} then ${image(row)} end` : image(row);
-  };
+  const value = (row: RowVariable) => where(row === last ? conditions : known, image(row));
   const assign = (indent: string) =>
     logged.map((row) => `${indent}${variable(row)} := ${value(row)};`).join('\n');
   return {
@@ -279,9 +279,11 @@ function images(
       .map((row) => {
         const shape = checked && shapeTest(table, checked);
         const alike = shape && row !== 'OLD' ? 'o_ is not null' : undefined;
-        const condition = row === checked ? shape : row === 'OLD' ? onChange : whole ? alike : undefined;
-        const made = image(row, pinned);
-        return `${indent}${variable(row)} := ${condition ? `case when ${condition} then ${made} end` : made};`;
+        const conditions = [
+          row === checked ? shape : row === 'OLD' ? onChange : whole ? alike : undefined,
+          row === rows.at(-1) ? imageTypes(table, row, { whole, options }) : undefined,
+        ].filter((condition) => condition !== undefined);
+        return `${indent}${variable(row)} := ${where(conditions, image(row, pinned))};`;
       })
       .join('\n');
   if (table.isolated) return assign(true, '    ');
@@ -292,6 +294,20 @@ ${assign(false, '      ')}
     else
 ${assign(true, '      ')}
     end if;`;
+}
+
+/** An image, or null where one of the conditions is not so. */
+function where(conditions: readonly string[], image: string | undefined): string {
+  return conditions.length === 0 ? `${image}` : `case when ${conditions.join(' and ')} then ${image} end`;
+}
+
+/** Old and new rows have the same types: asked of one, after which there is no other. */
+function imageTypes(
+  table: TableDescription,
+  row: RowVariable,
+  { whole, options: { names } }: { readonly whole: boolean; readonly options: FunctionOptions },
+): string | undefined {
+  return typesKnown(table, row, { names, only: row === 'OLD' && !whole ? oldColumns(table) : undefined });
 }
 
 interface ImageOptions {

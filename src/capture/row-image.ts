@@ -16,8 +16,8 @@ function textArray(names: readonly string[]): string {
   return `array[${names.map(quoteLiteral).join(', ')}]::${TEXT}[]`;
 }
 
-/** A function of the node's schema that runs as the sandbox role with every setting pinned. */
-function sandboxed(names: NodeNames, call: string): string {
+/** A function of the node's schema; those that print run as the sandbox role with every setting pinned. */
+function ours(names: NodeNames, call: string): string {
   return `${quoteIdentifier(names.schema)}.${call}`;
 }
 
@@ -62,6 +62,34 @@ export function shapeTest(table: TableDescription, row: RowVariable): string | u
   return `(case ${cases.join(' ')} else ${sameShape(own.columns, row)} end)`;
 }
 
+/**
+ * SQL that a plan holds as a constant: whether the table still has the columns that the function was made for. Costs
+ * nothing where it is evaluated, and is asked again after any DDL on the table (sql/functions/columns_are.sql). Of a
+ * partition the root answers: partitions have its columns.
+ */
+export function columnsKnown(table: TableDescription, names: NodeNames): string {
+  const { count, digest } = table.numbered;
+  return ours(names, `columns_are('${table.relid}'::pg_catalog.regclass, ${count}, '${digest}')`);
+}
+
+/**
+ * Fails where a captured column has another type than it had; that is settled when it is parsed, so it costs nothing
+ * where it is evaluated. Types that are not built in can't be named by every role and are left out. Undefined where no
+ * other is left. `only`: the columns that the image holds, undefined for all.
+ */
+export function typesKnown(
+  table: TableDescription,
+  row: RowVariable,
+  { names, only }: { readonly names: NodeNames; readonly only?: readonly string[] | undefined },
+): string | undefined {
+  const tests = table.columns.flatMap(({ name, builtin }) =>
+    builtin === undefined || (only && !only.includes(name))
+      ? []
+      : [ours(names, `of_one_type(${row}.${quoteIdentifier(name)}, null::${builtin})`)],
+  );
+  return tests.length === 0 ? undefined : `(true or ${tests.join(' or ')})`;
+}
+
 /** The same under pinned settings, by a role that may do nothing. `strict`: a column that is gone is an error. */
 export function pinnedImage(
   table: TableDescription,
@@ -70,8 +98,8 @@ export function pinnedImage(
 ): string {
   const { columns } = table.captured;
   return columns
-    ? sandboxed(names, `row_pick(${row}, ${textArray(columns)}, ${strict})`)
-    : sandboxed(names, `row_text(${row})`);
+    ? ours(names, `row_pick(${row}, ${textArray(columns)}, ${strict})`)
+    : ours(names, `row_text(${row})`);
 }
 
 /** What the old image holds where the whole old row is not wanted: the key, and what the row filter looks at. */
@@ -128,7 +156,7 @@ function compareKeys(
 
 export function pinnedKey(table: TableDescription, row: RowVariable, names: NodeNames): string | undefined {
   const columns = oldColumns(table);
-  return columns ? sandboxed(names, `row_pick(${row}, ${textArray(columns)}, true)`) : undefined;
+  return columns ? ours(names, `row_pick(${row}, ${textArray(columns)}, true)`) : undefined;
 }
 
 /** Their equality is that of their bytes, texts' under collation C; a record of them would copy each value once more. */
@@ -232,7 +260,7 @@ export function sandboxedExtra(
     textArray(table.columns.filter(test).map((column) => column.name));
   const nested = unknown ? 'null' : named((column) => column.shape === 'nested');
   const columns = only ? textArray(only) : 'null';
-  return sandboxed(names, `row_extra(${row}, ${columns}, ${named((column) => column.asText)}, ${nested})`);
+  return ours(names, `row_extra(${row}, ${columns}, ${named((column) => column.asText)}, ${nested})`);
 }
 
 function chunk<T>(items: readonly T[]): T[][] {

@@ -14,6 +14,7 @@ import { chooseSegment, type FunctionOptions, metadata } from './log-insert.js';
 import { settingsTest } from './pinned-settings.js';
 import { type RowOperation, rowAttempt, rowDeclarations, rowInsert, rowRest } from './row-body.js';
 import {
+  columnsKnown,
   directImage,
   directKey,
   extraImage,
@@ -23,6 +24,7 @@ import {
   plainKey,
   type RowVariable,
   sameShape,
+  typesKnown,
 } from './row-image.js';
 import type { TableDescription } from './table-description.js';
 
@@ -134,11 +136,17 @@ function sources(table: TableDescription, operation: RowOperation, names: NodeNa
     const [order] = table.orders;
     return table.captured.columns || !order
       ? undefined
-      : `select ${sameShape(order.columns, row)} into b_ from ${from} ${row} limit 1;`;
+      : `if not ${columnsKnown(table, names)} then
+      select ${sameShape(order.columns, row)} into b_ from ${from} ${row} limit 1;
+    end if;`;
+  };
+  const types = (row: RowVariable, only?: readonly string[]) => {
+    const known = typesKnown(table, row, { names, only });
+    return known === undefined ? '' : ` where ${known}`;
   };
   if (operation === 'i') {
     return {
-      plain: `${values({ p: "'I'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
+      plain: `${values({ p: "'I'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}${types(NEW_ROW)}`,
       paired: undefined,
       keys: undefined,
       shape: shape(NEW_ROW, 'new_'),
@@ -147,7 +155,7 @@ function sources(table: TableDescription, operation: RowOperation, names: NodeNa
   }
   if (operation === 'd') {
     return {
-      plain: `${values({ p: "'D'", o: print.key(OLD_ROW), n: 'null', x: print.extra({ old: OLD_ROW }) })} from old_ ${OLD_ROW}`,
+      plain: `${values({ p: "'D'", o: print.key(OLD_ROW), n: 'null', x: print.extra({ old: OLD_ROW }) })} from old_ ${OLD_ROW}${types(OLD_ROW, oldColumns(table))}`,
       paired: undefined,
       keys: undefined,
       shape: undefined,
@@ -161,8 +169,8 @@ function sources(table: TableDescription, operation: RowOperation, names: NodeNa
       : print.key(row);
   const changed = `${print.key(old)} operator(pg_catalog.<>) ${print.key(next)}`;
   return {
-    plain: `${values({ p: "'U'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
-    paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: `(case when ${changed} then ${print.key(old)} end)`, n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}`,
+    plain: `${values({ p: "'U'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}${types(NEW_ROW)}`,
+    paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: `(case when ${changed} then ${print.key(old)} end)`, n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}${types(next)}`,
     keys: `exists (select ${keys(OLD_ROW)} from old_ ${OLD_ROW} except select ${keys(NEW_ROW)} from new_ ${NEW_ROW})`,
     shape: shape(NEW_ROW, 'new_'),
     each: `select a.r as o, b.r as n from ${PAIRS}`,

@@ -7,6 +7,8 @@ export interface ColumnDescription {
   readonly name: string;
   /** As format_type prints it. */
   readonly type: string;
+  /** Its type as any role may name it under any settings, without modifiers; undefined where it is not built in. */
+  readonly builtin: string | undefined;
   /** PostgreSQL 18: null in triggers, so left out. */
   readonly virtual: boolean;
   /** A cast to json that is not built in would change it: its text is published. */
@@ -40,6 +42,8 @@ export interface TableDescription {
    * with their relids.
    */
   readonly orders: readonly ColumnOrder[];
+  /** How many numbers its own columns have taken, and a digest of their names: what columns_are takes. */
+  readonly numbered: { readonly count: number; readonly digest: string };
   /** Columns that an update leaves out where it did not change them (`unchanged_wide: omit`). */
   readonly omitted: readonly string[];
   /** Every partition below, at any depth, in oid order. */
