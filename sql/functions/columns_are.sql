@@ -1,6 +1,6 @@
 -- Purpose:    whether a table has the columns that a capture function was made for: their names and numbers, and no other
--- Parameters: relation_ the table; count_ how many numbers its columns have taken, dropped ones too; digest_ md5 of the
---             text of an array of its schema, its name and the names that pg_attribute has under these numbers
+-- Parameters: relation_ the table; count_ the highest number of a column that it had; digest_ md5 of the text of an array
+--             of its schema, its name, and the names of the columns by their numbers, empty for one that was dropped
 -- Returns:    false too where the table is called otherwise: a restored database may have given its oid to another
 -- Method:     the server's caches, which are as new as the locks that the writer holds, whatever its snapshot shows; no
 --             lock is taken
@@ -12,13 +12,25 @@ create or replace function @schema@.columns_are(relation_ pg_catalog.regclass, c
   set search_path = pg_catalog, pg_temp
 as $shovel$
 declare
-  names text[] := (pg_identify_object_as_address('pg_class'::regclass, relation_, 0)).object_names;
+  names  text[] := (pg_identify_object_as_address('pg_class'::regclass, relation_, 0)).object_names;
+  name   text;
+  number int2 := 0;
 begin
-  for number in 1 .. count_ loop
-    names := names || (pg_identify_object_as_address('pg_class'::regclass, relation_, number)).object_names[3];
+  loop
+    number := number + 1;
+    name := (pg_identify_object_as_address('pg_class'::regclass, relation_, number)).object_names[3];
+    exit when name is null;
+    -- Of a column that was dropped, whatever it is called now, nobody has a privilege or none.
+    if has_column_privilege(relation_, number, 'select') is null then
+      name := '';
+    end if;
+    if number <= count_ then
+      names := names || name;
+    elsif name <> '' then
+      return false;
+    end if;
   end loop;
-  return md5(names::text) = digest_
-    and (pg_identify_object_as_address('pg_class'::regclass, relation_, count_ + 1)).object_names is null;
+  return md5(names::text) = digest_;
 exception when others then
   return false;
 end

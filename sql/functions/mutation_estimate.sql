@@ -24,8 +24,8 @@ declare
 begin
   if until_ - after_ > numbers_ then
     -- Numbers may be missing by the billion before the oldest row. No row takes less than 80 bytes.
-    select coalesce(sum(pg_relation_size(to_regclass(format('@schema@.%I', 'log_' || i || '_' || set_)))), 0) / 80
-      into v_rows from generate_series(0, 2) as i;
+    select coalesce(sum(pg_relation_size(to_regclass(format('@schema@.%I', kind || i || '_' || set_)))), 0) / 80
+      into v_rows from generate_series(0, 2) as i cross join unnest(array['log_', 'more_']) as kind;
     if v_rows > numbers_ then
       v_start := greatest(after_, until_ - v_rows);
       v_pieces := numbers_ / v_piece;

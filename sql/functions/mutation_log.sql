@@ -92,7 +92,7 @@ begin
     v_tickets := format('@schema@.%I', 'ticket_' || v_set.set_name);
     begin
       select sum(pg_total_relation_size(to_regclass(format('@schema@.%I', kind || i || '_' || v_set.set_name))))
-        into log_bytes from generate_series(0, 2) as i cross join unnest(array['log_', 'ticket_']) as kind;
+        into log_bytes from generate_series(0, 2) as i cross join unnest(array['log_', 'more_', 'ticket_']) as kind;
       execute format('select case when s.is_called then s.last_value else 0 end from @schema@.%I s', 'seq_' || v_set.set_name)
         into v_ceiling;
       execute format('select t.ticket, t.snapshot, t.floor_seq, t.last_seq from %s t order by t.ticket desc limit 1', v_tickets)

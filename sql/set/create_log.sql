@@ -17,6 +17,9 @@ create sequence @schema@.bell_@set@ as bigint minvalue 0 start 0;
 select pg_catalog.setval('@schema@.bell_@set@', 0);
 comment on sequence @schema@.bell_@set@ is 'Read by the capture functions of set @set@ while the switch says notify: 1 if nobody has notified since an idle relay asked for it.';
 
+-- Most rows have one image and nothing to be said besides. They stand in the segments' narrow tables, for what a row costs
+-- the writer grows with the number of columns that its table has; all others stand in tables that inherit from these,
+-- so that whoever reads, locks or truncates a segment has both.
 create table @schema@.log_0_@set@ (
   seq   bigint      not null default pg_catalog.nextval('@schema@.seq_@set@'),
   xid   xid8        not null default pg_catalog.pg_current_xact_id(),
@@ -26,32 +29,56 @@ create table @schema@.log_0_@set@ (
   old_ctid tid,
   new_ctid tid,
   op    "char"      not null,
+  image text
+) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+comment on table @schema@.log_0_@set@ is
+  'Mutation log of set @set@. rel: table and version, a row of captured_table; 0 of application context. op: I U D T; K an update that changed the key (U has no old image unless the table asks for one: its key stands in the new one); M application context. image: the new row, here of D the old one. old_ctid, new_ctid, old_xmin: which versions of the row the mutation ended and began, for putting nested writes in order.';
+create index seq_0_@set@ on @schema@.log_0_@set@ (seq);
+create table @schema@.more_0_@set@ (
   mark  "char",
   leaf  oid,
   meta  bigint,
   old   text,
-  new   text,
   extra text
-) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
-comment on table @schema@.log_0_@set@ is
-  'Mutation log of set @set@. rel: table and version, a row of captured_table; 0 of application context. op: I U D T; K an update that changed the key (U has no old image unless the table asks for one: its key stands in new); M application context (in new). mark: f whole-row fallback, o oversized, u unreadable. meta: seq of the M row that applies. old_ctid, new_ctid, old_xmin: which versions of the row the mutation ended and began, for putting nested writes in order.';
-create index seq_0_@set@ on @schema@.log_0_@set@ (seq);
+) inherits (@schema@.log_0_@set@) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+comment on table @schema@.more_0_@set@ is
+  'Rows of the mutation log of set @set@ that need more than others. mark: f whole-row fallback, o oversized, u unreadable. leaf: the partition. meta: seq of the M row that applies. old: the old image; image is the new one, null of D.';
+create index mseq_0_@set@ on @schema@.more_0_@set@ (seq);
 
 create table @schema@.log_1_@set@ (like @schema@.log_0_@set@ including all excluding indexes)
   with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 create index seq_1_@set@ on @schema@.log_1_@set@ (seq);
+create table @schema@.more_1_@set@ (mark "char", leaf oid, meta bigint, old text, extra text)
+  inherits (@schema@.log_1_@set@) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+create index mseq_1_@set@ on @schema@.more_1_@set@ (seq);
 create table @schema@.log_2_@set@ (like @schema@.log_0_@set@ including all excluding indexes)
   with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 create index seq_2_@set@ on @schema@.log_2_@set@ (seq);
+create table @schema@.more_2_@set@ (mark "char", leaf oid, meta bigint, old text, extra text)
+  inherits (@schema@.log_2_@set@) with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+create index mseq_2_@set@ on @schema@.more_2_@set@ (seq);
 
 create view @schema@.log_@set@ as
-  select l.*, (select c.set_version from @schema@.captured_table c where c.rel = l.rel) as ver
+  select l.seq, l.xid, l.at, l.old_xmin, l.rel, l.old_ctid, l.new_ctid, l.op, l.mark, l.leaf, l.meta, l.old, l.new, l.extra,
+    (select c.set_version from @schema@.captured_table c where c.rel = l.rel) as ver
   from (
-    select * from @schema@.log_0_@set@ union all
-    select * from @schema@.log_1_@set@ union all
-    select * from @schema@.log_2_@set@) l;
+    select n.seq, n.xid, n.at, n.old_xmin, n.rel, n.old_ctid, n.new_ctid, n.op, null::"char" as mark, null::oid as leaf,
+      null::bigint as meta, case when n.op = 'D' then n.image end as old, case when n.op <> 'D' then n.image end as new,
+      null::text as extra from only @schema@.log_0_@set@ n union all
+    select m.seq, m.xid, m.at, m.old_xmin, m.rel, m.old_ctid, m.new_ctid, m.op, m.mark, m.leaf, m.meta, m.old, m.image, m.extra
+      from @schema@.more_0_@set@ m union all
+    select n.seq, n.xid, n.at, n.old_xmin, n.rel, n.old_ctid, n.new_ctid, n.op, null::"char" as mark, null::oid as leaf,
+      null::bigint as meta, case when n.op = 'D' then n.image end as old, case when n.op <> 'D' then n.image end as new,
+      null::text as extra from only @schema@.log_1_@set@ n union all
+    select m.seq, m.xid, m.at, m.old_xmin, m.rel, m.old_ctid, m.new_ctid, m.op, m.mark, m.leaf, m.meta, m.old, m.image, m.extra
+      from @schema@.more_1_@set@ m union all
+    select n.seq, n.xid, n.at, n.old_xmin, n.rel, n.old_ctid, n.new_ctid, n.op, null::"char" as mark, null::oid as leaf,
+      null::bigint as meta, case when n.op = 'D' then n.image end as old, case when n.op <> 'D' then n.image end as new,
+      null::text as extra from only @schema@.log_2_@set@ n union all
+    select m.seq, m.xid, m.at, m.old_xmin, m.rel, m.old_ctid, m.new_ctid, m.op, m.mark, m.leaf, m.meta, m.old, m.image, m.extra
+      from @schema@.more_2_@set@ m) l;
 comment on view @schema@.log_@set@ is
-  'All segments of the mutation log of set @set@. ver: the set''s version under which it was captured.';
+  'All segments of the mutation log of set @set@. old, new: the images of the row. ver: the set''s version under which it was captured.';
 
 create table @schema@.ticket_0_@set@ (
   ticket      bigint      not null constraint key_ticket_0_@set@ primary key,
@@ -108,7 +135,8 @@ comment on table @schema@.segment_@set@ is
   'closed_xmax: no transaction from this xid on writes into the segment; an id given out after the switch was turned, never a snapshot''s xmax, beyond which others may be in progress. Null while it is in use.';
 insert into @schema@.segment_@set@ (segment) values (0), (1), (2);
 
-grant insert on @schema@.log_0_@set@, @schema@.log_1_@set@, @schema@.log_2_@set@ to @capture@;
+grant insert on @schema@.log_0_@set@, @schema@.log_1_@set@, @schema@.log_2_@set@,
+  @schema@.more_0_@set@, @schema@.more_1_@set@, @schema@.more_2_@set@ to @capture@;
 grant usage on sequence @schema@.seq_@set@ to @capture@;
 grant select on sequence @schema@.switch_@set@ to @capture@;
 grant select, update on sequence @schema@.bell_@set@ to @capture@;

@@ -12,7 +12,8 @@ drop function if exists @schema@.turn_@set@(bigint, bigint, bigint);
 drop function if exists @schema@.suspend_@set@(bigint, text);
 drop function if exists @schema@.resume_@set@();
 drop view if exists @schema@.log_@set@, @schema@.ticket_@set@, @schema@.order_@set@;
-drop table if exists @schema@.log_0_@set@, @schema@.log_1_@set@, @schema@.log_2_@set@,
+drop table if exists @schema@.more_0_@set@, @schema@.more_1_@set@, @schema@.more_2_@set@,
+  @schema@.log_0_@set@, @schema@.log_1_@set@, @schema@.log_2_@set@,
   @schema@.ticket_0_@set@, @schema@.ticket_1_@set@, @schema@.ticket_2_@set@,
   @schema@.order_0_@set@, @schema@.order_1_@set@, @schema@.order_2_@set@, @schema@.segment_@set@;
 drop sequence if exists @schema@.seq_@set@, @schema@.switch_@set@, @schema@.bell_@set@;

@@ -21,9 +21,9 @@ begin
   end if;
   number := nextval('@schema@.seq_@set@');
   case switch & 3
-    when 0 then insert into @schema@.log_0_@set@ (seq, rel, op, new) values (number, 0, 'M', context);
-    when 1 then insert into @schema@.log_1_@set@ (seq, rel, op, new) values (number, 0, 'M', context);
-    when 2 then insert into @schema@.log_2_@set@ (seq, rel, op, new) values (number, 0, 'M', context);
+    when 0 then insert into @schema@.log_0_@set@ (seq, rel, op, image) values (number, 0, 'M', context);
+    when 1 then insert into @schema@.log_1_@set@ (seq, rel, op, image) values (number, 0, 'M', context);
+    when 2 then insert into @schema@.log_2_@set@ (seq, rel, op, image) values (number, 0, 'M', context);
     else return null;
   end case;
   perform set_config('shovel.noted_@set@', number || ':' || context, true);

@@ -149,7 +149,7 @@ export async function readColumns(
 export interface TableColumns {
   /** Names of all columns, virtual ones too, in the table's own order. */
   readonly names: readonly string[];
-  /** How many numbers they have taken, dropped ones too, and what columns_are takes for their names. */
+  /** The highest number of one that is there, and what columns_are takes for the names up to it. */
   readonly count: number;
   readonly digest: string;
 }
@@ -159,10 +159,13 @@ export async function readTableColumns(
   relids: readonly number[],
 ): Promise<ReadonlyMap<number, TableColumns>> {
   const rows = await connection.query(
-    `select a.attrelid, json_agg(a.attname order by a.attnum) filter (where not a.attisdropped) as names, count(*) as count,
-            md5((array[n.nspname::text, c.relname::text] || array_agg(a.attname::text order by a.attnum))::text) as digest
-     from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-     where a.attrelid in (select (json_array_elements_text($1::json))::oid) and a.attnum > 0
+    `select a.attrelid, json_agg(a.attname order by a.attnum) filter (where not a.attisdropped) as names, max(a.highest) as count,
+            md5((array[n.nspname::text, c.relname::text]
+              || array_agg(case when a.attisdropped then '' else a.attname::text end order by a.attnum)
+                 filter (where a.attnum <= a.highest))::text) as digest
+     from (select *, max(attnum) filter (where not attisdropped) over (partition by attrelid) as highest from pg_attribute
+           where attrelid in (select (json_array_elements_text($1::json))::oid) and attnum > 0) a
+     join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
      group by a.attrelid, n.nspname, c.relname`,
     [JSON.stringify(relids.map(String))],
   );

@@ -96,7 +96,7 @@ async function readLimits(
   { names, set, limits }: CheckLimitsOptions,
 ): Promise<LimitReading> {
   const schema = quoteIdentifier(names.schema);
-  const tables = ['log', 'ticket', 'order'].flatMap((kind) =>
+  const tables = ['log', 'more', 'ticket', 'order'].flatMap((kind) =>
     [0, 1, 2].map((k) => quoteLiteral(`${schema}.${kind}_${k}_${set}`)),
   );
   const rows = await connection.query(

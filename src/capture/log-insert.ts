@@ -59,11 +59,18 @@ ${insertInto(2, values, options)}${after}
   end if;`;
 }
 
+/** Only these rows of captured tables go into the narrow tables of the segments (sql/set/create_log.sql). */
+const NARROW: ReadonlySet<string> = new Set(['op', 'old_ctid', 'new_ctid', 'old_xmin', 'old', 'new']);
+
 function insertInto(
   number: 0 | 1 | 2,
   values: Partial<Record<LogColumn, string>>,
   { names, set }: FunctionOptions,
 ): string {
-  return `    insert into ${quoteIdentifier(names.schema)}.log_${number}_${set} (rel, ${Object.keys(values).join(', ')})
+  const narrow =
+    !('old' in values && 'new' in values) && Object.keys(values).every((name) => NARROW.has(name));
+  const column = (name: string) => (name === 'new' || (narrow && name === 'old') ? 'image' : name);
+  const table = `${quoteIdentifier(names.schema)}.${narrow ? 'log' : 'more'}_${number}_${set}`;
+  return `    insert into ${table} (rel, ${Object.keys(values).map(column).join(', ')})
       values (@rel@, ${Object.values(values).join(', ')});`;
 }

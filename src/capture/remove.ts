@@ -149,7 +149,7 @@ async function lockLog(
     `select pg_catalog.format('%I.%I', n.nspname, c.relname) as name
      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      where n.nspname = $1 and c.relkind in ('r', 'v') and c.relname ~ $2 order by c.relkind desc, c.oid`,
-    [names.schema, `^(log|ticket|order|segment)(_[0-9])?_${set}$`],
+    [names.schema, `^(log|more|ticket|order|segment)(_[0-9])?_${set}$`],
   );
   if (rows.length === 0) return [];
   return [`lock table ${rows.map((row) => row.name).join(', ')} in access exclusive mode nowait`];

@@ -206,7 +206,7 @@ function printer(table: TableDescription, names: NodeNames) {
 /** Into the segment that w_ names; into none while capture is suspended. */
 function insertAll(rows: string, { names, set }: FunctionOptions, indent: string): string {
   const into = (segment: number) =>
-    `${indent}  insert into ${quoteIdentifier(names.schema)}.log_${segment}_${set} (rel, op, meta, old, new, extra)
+    `${indent}  insert into ${quoteIdentifier(names.schema)}.more_${segment}_${set} (rel, op, meta, old, image, extra)
 ${indent}    select @rel@, s.p, c_, s.o, s.n, s.x from ${rows} s;`;
   return `${indent}if w_ ${equals} 0 then
 ${into(0)}

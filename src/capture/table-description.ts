@@ -42,7 +42,7 @@ export interface TableDescription {
    * with their relids.
    */
   readonly orders: readonly ColumnOrder[];
-  /** How many numbers its own columns have taken, and a digest of their names: what columns_are takes. */
+  /** The highest number of a column of its own, and a digest of their names: what columns_are takes. */
   readonly numbered: { readonly count: number; readonly digest: string };
   /** Columns that an update leaves out where it did not change them (`unchanged_wide: omit`). */
   readonly omitted: readonly string[];

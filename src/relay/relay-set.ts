@@ -12,7 +12,9 @@ export interface RelaySet {
 }
 
 export interface SegmentNames {
+  /** What reads, locks or truncates it has the rows of `more` too, which inherits from it. */
   readonly log: string;
+  readonly more: string;
   readonly ticket: string;
   readonly order: string;
 }
@@ -61,6 +63,7 @@ export function logNames(cluster: string, set: string, database?: string): LogNa
     arm: own('arm'),
     segments: [0, 1, 2].map((k) => ({
       log: own(`log_${k}`),
+      more: own(`more_${k}`),
       ticket: own(`ticket_${k}`),
       order: own(`order_${k}`),
     })),

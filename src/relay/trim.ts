@@ -84,6 +84,9 @@ interface State {
   readonly segments: readonly Segment[];
 }
 
+const relations = (...names: readonly string[]) =>
+  `pg_catalog.unnest(array[${names.map(quoteLiteral).join(', ')}]::regclass[]) as r`;
+
 export class Trimmer {
   readonly #connection: PostgresConnection;
   readonly #options: TrimOptions;
@@ -127,9 +130,9 @@ export class Trimmer {
   async #read(): Promise<State> {
     const { log } = this.#options;
     const sizes = log.segments.map(
-      ({ log: table, ticket }, k) =>
-        `select ${k} as segment, pg_catalog.pg_table_size(${quoteLiteral(table)}::regclass) as bytes,
-           pg_catalog.pg_relation_size(${quoteLiteral(table)}::regclass) = 0
+      ({ log: table, more, ticket }, k) =>
+        `select ${k} as segment, (select pg_catalog.sum(pg_catalog.pg_table_size(r)) from ${relations(table, more)}) as bytes,
+           (select pg_catalog.sum(pg_catalog.pg_relation_size(r)) from ${relations(table, more)}) = 0
              and not exists (select from ${ticket}) as empty`,
     );
     const rows = await this.#connection.query(

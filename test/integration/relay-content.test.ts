@@ -230,7 +230,9 @@ describe('published messages', () => {
     );
     await run(`insert into t values (1, 'fine')`);
     await relayed.node.connection.script(
-      `update shovel.log_0_example set mark = 'o', old = '{"id" : 77}', new = null where op = 'I'`,
+      `insert into shovel.more_0_example (seq, xid, at, rel, new_ctid, op, mark, old)
+         select seq, xid, at, rel, new_ctid, op, 'o', '{"id" : 77}' from shovel.log_0_example where op = 'I';
+       delete from only shovel.log_0_example where op = 'I'`,
     );
     const summary = await relayed.once();
     expect(summary.error).toMatchObject({ code: 'row_oversized', exitCode: 25 });

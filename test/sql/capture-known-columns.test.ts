@@ -83,6 +83,30 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     expect(await logged(await session(), insert.replace('(2', '(3'))).toEqual(expected);
   });
 
+  it('does not mind a column that came and went', async () => {
+    const writer = await session();
+    await run(
+      'alter table item add x int; alter table item drop x; alter table bulk add x int, drop name; alter table bulk drop x',
+    );
+    expect(await logged(writer, `insert into item values (1, 'a'); update item set id = id`)).toEqual([
+      'I {"id":1,"N ä":"a"}',
+      'U {"id":1,"N ä":"a"}',
+    ]);
+    const rows = await node.connection.query(
+      `select c.table_name, bool_or(not shovel.columns_are(c.relid, (m.call)[1]::int, (m.call)[2])) as unknown
+       from shovel.captured_table c join pg_proc p on starts_with(p.proname, c.definition::json ->> 'base')
+       cross join lateral (select regexp_match(p.prosrc, 'columns_are\\([^,]*, (\\d+), ''(\\w+)''') as call) m
+       where m.call is not null group by 1 order by 1`,
+    );
+    expect(rows.map((row) => `${row.table_name} ${row.unknown}`)).toEqual([
+      'bulk t',
+      'item f',
+      'moody f',
+      'part f',
+      'whole f',
+    ]);
+  });
+
   it('prints values of another type as it does all others, whatever the settings of the session', async () => {
     await run(`alter table item alter "N ä" type timestamptz using null; alter table listed alter name type float8 using 0;
       alter table bulk alter name type timestamptz using null; alter table whole alter name type float8 using 0;

@@ -150,8 +150,8 @@ export class MutationLog {
   async write(session: PostgresConnection, rows: Rows = {}): Promise<void> {
     const { set = 'a', count = 1, segment = 0, age = '0', text = '{"id":1}' } = rows;
     await session.query(
-      `insert into shovel.log_${segment}_${set} (at, rel, op, mark, old_ctid, new_ctid, old_xmin, leaf, meta, old, new, extra)
-       select statement_timestamp() - $1::interval, 1, 'I', null, null, '(0,1)', null, null, null, null, $2, null
+      `insert into shovel.log_${segment}_${set} (at, rel, op, new_ctid, image)
+       select statement_timestamp() - $1::interval, 1, 'I', '(0,1)', $2
        from generate_series(1, $3)`,
       [age, text, String(count)],
     );

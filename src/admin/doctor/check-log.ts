@@ -60,7 +60,9 @@ export async function checkLogTables(probe: SetProbe): Promise<readonly Finding[
   const { connection, names, document, object } = probe;
   const { set } = document;
   const schema = quoteIdentifier(names.schema);
-  const tables = ['log', 'ticket', 'order'].flatMap((kind) => [0, 1, 2].map((k) => `${kind}_${k}_${set}`));
+  const tables = ['log', 'more', 'ticket', 'order'].flatMap((kind) =>
+    [0, 1, 2].map((k) => `${kind}_${k}_${set}`),
+  );
   const findings: Finding[] = [];
   const [sequence] = await connection.query(
     `select s.seqcache from pg_catalog.pg_sequence s where s.seqrelid = pg_catalog.to_regclass($1)`,
@@ -98,7 +100,7 @@ export async function checkLogTables(probe: SetProbe): Promise<readonly Finding[
      where c.relnamespace = ${quoteLiteral(schema)}::regnamespace and c.relname ~ $1 and a.grantee <> c.relowner
        and not (r.rolname is not distinct from $2 and a.privilege_type in ('INSERT', 'USAGE', 'SELECT') and (a.privilege_type = 'INSERT') = (c.relkind = 'r'))
      group by 1, 2 order by 1, 2`,
-    [`^(log|seq|switch|ticket|order)(_[0-2])?_${set}$`, names.capture],
+    [`^(log|more|seq|switch|ticket|order)(_[0-2])?_${set}$`, names.capture],
   );
   for (const { relname, role, may } of readers) {
     findings.push(
