@@ -82,6 +82,7 @@ export async function describeTables(
           tableColumns,
         ),
         numbered: numberedColumns(tableColumns.get(relation.oid)),
+        toastIds: connection.serverVersion >= 170_000,
       });
     }
   }
@@ -222,7 +223,7 @@ function describeTable(
     issues: CatalogIssue[];
     filters: { table: string; filter: RowFilter }[];
   },
-): Omit<TableDescription, 'partitions' | 'orders' | 'numbered'> | undefined {
+): Omit<TableDescription, 'partitions' | 'orders' | 'numbered' | 'toastIds'> | undefined {
   const { configuration, columns, indexes, issues } = catalog;
   const before = issues.length;
   const existing = new Set(columns.map((column) => column.name));

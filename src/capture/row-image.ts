@@ -162,20 +162,36 @@ export function pinnedKey(table: TableDescription, row: RowVariable, names: Node
 /** Their equality is that of their bytes, texts' under collation C; a record of them would copy each value once more. */
 const BYTES_TYPES = /^(text|character varying(\(\d+\))?|bytea)$/;
 
-/** True where an update left these columns as they were, to the byte: also of types without an equality. */
+/**
+ * True where an update left these columns as they were, to the byte: also of types without an equality. Null where one is
+ * known to have changed. Since PostgreSQL 17 a value that is kept out of line tells where: an update that does not name
+ * it takes that over, so that neither version needs to be fetched.
+ */
 export function unchanged(table: TableDescription, names: readonly string[]): string {
   const value = (row: RowVariable, name: string) => `${row}.${quoteIdentifier(name)}`;
   const type = (name: string) => table.columns.find((column) => column.name === name)?.type ?? '';
-  const plain = names.filter((name) => !table.isolated && BYTES_TYPES.test(type(name)));
-  const others = names.filter((name) => !plain.includes(name));
-  const image = (row: RowVariable) => `ROW(${others.map((name) => value(row, name)).join(', ')})`;
+  const isPlain = (name: string) => !table.isolated && BYTES_TYPES.test(type(name));
+  const image = (row: RowVariable, some: readonly string[]) =>
+    `ROW(${some.map((name) => value(row, name)).join(', ')})`;
+  const compare = (some: readonly string[]) => {
+    const [name] = some;
+    if (name === undefined || !isPlain(name))
+      return `pg_catalog.record_image_eq(${image('OLD', some)}, ${image('NEW', some)})`;
+    const [old, next] = [value('OLD', name), value('NEW', name)];
+    const collation = type(name) === 'bytea' ? '' : ' collate pg_catalog."C"';
+    return `coalesce(${old} ${EQUALS} ${next}${collation}, pg_catalog.num_nulls(${old}, ${next}) ${EQUALS} 2)`;
+  };
+  if (table.toastIds) {
+    const place = (row: RowVariable, name: string) =>
+      `pg_catalog.pg_column_toast_chunk_id(${value(row, name)})`;
+    return names
+      .map((name) => `(${place('OLD', name)} ${EQUALS} ${place('NEW', name)} or ${compare([name])})`)
+      .join(' and ');
+  }
+  const others = names.filter((name) => !isPlain(name));
   return [
-    ...plain.map((name) => {
-      const [old, next] = [value('OLD', name), value('NEW', name)];
-      const collation = type(name) === 'bytea' ? '' : ' collate pg_catalog."C"';
-      return `coalesce(${old} ${EQUALS} ${next}${collation}, pg_catalog.num_nulls(${old}, ${next}) ${EQUALS} 2)`;
-    }),
-    ...(others.length > 0 ? [`pg_catalog.record_image_eq(${image('OLD')}, ${image('NEW')})`] : []),
+    ...names.filter(isPlain).map((name) => compare([name])),
+    ...(others.length > 0 ? [compare(others)] : []),
   ].join(' and ');
 }
 

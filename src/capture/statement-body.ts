@@ -46,22 +46,24 @@ export function statementBody(
   const operation = OPERATIONS[trigger];
   const source = sources(table, operation, options.names);
   const settings = table.isolated ? undefined : settingsTest(table.settings);
-  const sized = `coalesce(pg_catalog.octet_length(s.o), 0) operator(pg_catalog.+) coalesce(pg_catalog.octet_length(s.n), 0) operator(pg_catalog.+) coalesce(pg_catalog.octet_length(s.x), 0)`;
+  const sized = ['s.o', 's.n', 's.x']
+    .map((text) => `coalesce(pg_catalog.octet_length(${text}), 0)`)
+    .join(' operator(pg_catalog.+) ');
   const large = `${sized} operator(pg_catalog.>) ${options.rowBytes}`;
-  const gather = (rows: string, indent: string) =>
+  const gather = (rows: string, { types, indent }: Rendering) =>
     `${indent}select pg_catalog.count(*), pg_catalog.array_agg(s.p), pg_catalog.array_agg(s.o), pg_catalog.array_agg(s.n), pg_catalog.array_agg(s.x), pg_catalog.bool_or(${large})
-${indent}  into k_, ps_, os_, ns_, xs_, b_ from (${rows} limit ${FEW + 1}) s;`;
+${indent}  into k_, ps_, os_, ns_, xs_, b_ from (${rows} where ${types} limit ${FEW + 1}) s;`;
   const few = `(select s.p, s.o, s.n, s.x from rows from (pg_catalog.unnest(ps_), pg_catalog.unnest(os_), pg_catalog.unnest(ns_), pg_catalog.unnest(xs_)) as s(p, o, n, x))`;
   // A row that is too large divides by zero, so that the rows are looked at one by one.
   const many = (rows: string) =>
     `(select s.p, s.o, s.n, case when ${large} then pg_catalog.int4div(1, pg_catalog.octet_length(s.p::${TEXT}) operator(pg_catalog.-) 1)::${TEXT} else s.x end as x from (${rows} offset 0) s)`;
-  const choose = (render: (rows: string, indent: string) => string, indent: string) =>
+  const choose = (render: (rows: string, rendering: Rendering) => string, indent: string) =>
     source.paired === undefined
-      ? render(source.plain, indent)
+      ? render(source.plain, { types: source.plainTypes, indent })
       : `${indent}if h_ then
-${render(source.paired, `${indent}  `)}
+${render(source.paired, { types: source.pairedTypes, indent: `${indent}  ` })}
 ${indent}else
-${render(source.plain, `${indent}  `)}
+${render(source.plain, { types: source.plainTypes, indent: `${indent}  ` })}
 ${indent}end if;`;
   return `declare
 ${rowDeclarations(table, operation)}
@@ -93,7 +95,7 @@ ${insertAll(few, options, '    ')}
   end if;
   if k_ operator(pg_catalog.>) ${FEW} and not b_ then
     begin
-${choose((rows, indent) => insertAll(many(rows), options, indent), '      ')}
+${choose((rows, { indent }) => insertAll(many(rows), options, indent), '      ')}
       return null;
     exception when others then
       k_ := -1;
@@ -112,6 +114,11 @@ ${rowInsert(table, operation, { ...options, system: false })}
 end`;
 }
 
+interface Rendering {
+  readonly types: string;
+  readonly indent: string;
+}
+
 interface Sources {
   /** Columns p (operation), o, n, x. */
   readonly plain: string;
@@ -121,6 +128,9 @@ interface Sources {
   readonly keys: string | undefined;
   /** Fails where the rows are not of the columns that the function was made for. */
   readonly shape: string | undefined;
+  /** True, or an error where the rows' columns have got other types: asked once, of the first rows. */
+  readonly plainTypes: string;
+  readonly pairedTypes: string;
   /** Rows o and n, one by one. */
   readonly each: string;
 }
@@ -140,39 +150,46 @@ function sources(table: TableDescription, operation: RowOperation, names: NodeNa
       select ${sameShape(order.columns, row)} into b_ from ${from} ${row} limit 1;
     end if;`;
   };
-  const types = (row: RowVariable, only?: readonly string[]) => {
-    const known = typesKnown(table, row, { names, only });
-    return known === undefined ? '' : ` where ${known}`;
+  const types = (rows: {
+    plain: RowVariable;
+    paired?: RowVariable;
+    only?: readonly string[] | undefined;
+  }) => {
+    const known = (row: RowVariable) => typesKnown(table, row, { names, only: rows.only }) ?? 'true';
+    return { plainTypes: known(rows.plain), pairedTypes: known(rows.paired ?? rows.plain) };
   };
   if (operation === 'i') {
     return {
-      plain: `${values({ p: "'I'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}${types(NEW_ROW)}`,
+      plain: `${values({ p: "'I'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
       paired: undefined,
       keys: undefined,
       shape: shape(NEW_ROW, 'new_'),
+      ...types({ plain: NEW_ROW }),
       each: `select ${NEW_ROW} as n from new_ ${NEW_ROW}`,
     };
   }
   if (operation === 'd') {
     return {
-      plain: `${values({ p: "'D'", o: print.key(OLD_ROW), n: 'null', x: print.extra({ old: OLD_ROW }) })} from old_ ${OLD_ROW}${types(OLD_ROW, oldColumns(table))}`,
+      plain: `${values({ p: "'D'", o: print.key(OLD_ROW), n: 'null', x: print.extra({ old: OLD_ROW }) })} from old_ ${OLD_ROW}`,
       paired: undefined,
       keys: undefined,
       shape: undefined,
+      ...types({ plain: OLD_ROW, only: oldColumns(table) }),
       each: `select ${OLD_ROW} as o from old_ ${OLD_ROW}`,
     };
   }
-  const [old, next] = ['(a.r)', '(b.r)'];
+  const [old, next] = ['(a.r)', '(b.r)'] as const;
   const keys = (row: RowVariable) =>
     plainKey(table)
       ? (table.captured.key ?? []).map((name) => `${row}.${quoteIdentifier(name)}`).join(', ')
       : print.key(row);
   const changed = `${print.key(old)} operator(pg_catalog.<>) ${print.key(next)}`;
   return {
-    plain: `${values({ p: "'U'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}${types(NEW_ROW)}`,
-    paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: `(case when ${changed} then ${print.key(old)} end)`, n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}${types(next)}`,
+    plain: `${values({ p: "'U'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
+    paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: `(case when ${changed} then ${print.key(old)} end)`, n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}`,
     keys: `exists (select ${keys(OLD_ROW)} from old_ ${OLD_ROW} except select ${keys(NEW_ROW)} from new_ ${NEW_ROW})`,
     shape: shape(NEW_ROW, 'new_'),
+    ...types({ plain: NEW_ROW, paired: next }),
     each: `select a.r as o, b.r as n from ${PAIRS}`,
   };
 }

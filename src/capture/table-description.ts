@@ -46,6 +46,8 @@ export interface TableDescription {
   readonly numbered: { readonly count: number; readonly digest: string };
   /** Columns that an update leaves out where it did not change them (`unchanged_wide: omit`). */
   readonly omitted: readonly string[];
+  /** The server tells by which number a value is kept out of line (PostgreSQL 17). */
+  readonly toastIds: boolean;
   /** Every partition below, at any depth, in oid order. */
   readonly partitions: readonly PartitionDescription[];
   /** Settings of a writer's session that would change how its values print. */
