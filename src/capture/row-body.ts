@@ -80,8 +80,9 @@ export function rowBody(table: TableDescription, operation: RowOperation, option
   const fits = quick
     ? `${quick.size} operator(pg_catalog.<=) ${options.rowBytes}`
     : `m_ is null and ${made(operation)} is not null and ${size()} operator(pg_catalog.<=) ${options.rowBytes}`;
-  const again = `  if ${made(operation)} is null then
-${omitsColumns(table, operation) ? '    NEW := r_;\n    x_ := null;\n' : ''}${rowAttempt(table, operation, options)}
+  // What failed would fail again: its columns are named, or its row printed, either way.
+  const again = `  if m_ is null and ${made(operation)} is null then
+${omitsColumns(table, operation) ? '    NEW := r_;\n    x_ := null;\n' : ''}${rowAttempt(table, operation, { ...options, typesAsked: true })}
   end if;
 `;
   return `declare
@@ -145,7 +146,7 @@ function quickAttempt(
     statements: `  begin
 ${omits ? omitAll(table, assign('      ')) : assign('    ')}
   exception when others then
-    null;
+    m_ := 'f';
   end;`,
     size: logged.map((row) => `pg_catalog.octet_length(${variable(row)})`).join(' operator(pg_catalog.+) '),
   };
@@ -173,7 +174,7 @@ const size = () =>
 export function rowAttempt(
   table: TableDescription,
   operation: RowOperation,
-  options: FunctionOptions,
+  { typesAsked = false, ...options }: FunctionOptions & { readonly typesAsked?: boolean },
 ): string {
   const { next, all } = rowsOf(operation);
   const whole = table.captured.before === 'full';
@@ -181,7 +182,7 @@ export function rowAttempt(
   const omits = omitsColumns(table, operation);
   const checked = whole && operation !== 'i' ? 'OLD' : next;
   return `  begin
-${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options, onChange: oldOnChange(table, operation) ? changed : undefined })}
+${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options, typesAsked, onChange: oldOnChange(table, operation) ? changed : undefined })}
 ${changed && !oldOnChange(table, operation) ? `    d_ := ${changed};\n` : ''}${extras(table, { rows: all, whole, omits, names: options.names })}
   exception when others then
     m_ := 'f';
@@ -264,12 +265,14 @@ function images(
     checked,
     whole,
     options,
+    typesAsked,
     onChange,
   }: {
     rows: readonly RowVariable[];
     checked: RowVariable | undefined;
     whole: boolean;
     options: FunctionOptions;
+    typesAsked: boolean;
     onChange: string | undefined;
   },
 ): string {
@@ -281,7 +284,7 @@ function images(
         const alike = shape && row !== 'OLD' ? 'o_ is not null' : undefined;
         const conditions = [
           row === checked ? shape : row === 'OLD' ? onChange : whole ? alike : undefined,
-          row === rows.at(-1) ? imageTypes(table, row, { whole, options }) : undefined,
+          row === rows.at(-1) && !typesAsked ? imageTypes(table, row, { whole, options }) : undefined,
         ].filter((condition) => condition !== undefined);
         return `${indent}${variable(row)} := ${where(conditions, image(row, pinned))};`;
       })
