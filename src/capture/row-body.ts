@@ -22,6 +22,7 @@ import {
   directImage,
   directKey,
   extraImage,
+  integerKey,
   keyChanged,
   keyKept,
   oldColumns,
@@ -136,7 +137,8 @@ function quickAttempt(
   const image = (row: RowVariable) => {
     const pinned = imageOf(table, row, { whole, pinned: true, options });
     if (table.isolated) return pinned;
-    const direct = imageOf(table, row, { whole, pinned: false, options });
+    const integers = row === 'OLD' && !whole ? integerKey(table, row) : undefined;
+    const direct = integers ?? imageOf(table, row, { whole, pinned: false, options });
     return settings ? `case when ${settings} then ${direct} else ${pinned} end` : direct;
   };
   const value = (row: RowVariable) => where(row === last ? conditions : known, image(row));

@@ -114,6 +114,24 @@ export function directKey(table: TableDescription, row: RowVariable): string | u
   return table.isolated || !columns ? undefined : buildObject(row, columns);
 }
 
+const INTEGERS: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint']);
+
+/**
+ * The same where all of them are integers, a fifth of the work; null where one is null. Undefined where they are not.
+ */
+export function integerKey(table: TableDescription, row: RowVariable): string | undefined {
+  const columns = oldColumns(table) ?? [];
+  const type = (name: string) => table.columns.find((column) => column.name === name)?.type ?? '';
+  if (table.isolated || columns.length === 0 || !columns.every((name) => INTEGERS.has(type(name))))
+    return undefined;
+  const concat = 'operator(pg_catalog.||)';
+  const members = columns.map((name, i) => {
+    const label = quoteLiteral(`${i === 0 ? '{' : ','}${JSON.stringify(name)}:`);
+    return `${label} ${concat} ${row}.${quoteIdentifier(name)}`;
+  });
+  return `${members.join(` ${concat} `)} ${concat} '}'`;
+}
+
 /** Their equality is that of their bytes. */
 const PLAIN_TYPES: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint', 'uuid', 'oid', 'date']);
 

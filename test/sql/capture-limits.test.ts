@@ -25,8 +25,8 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       ['I', 'o', '{"id" : 2}', true],
       ['U', 'o', '{"id" : 1}', true],
       ['U', 'o', '{"id" : 2}', true],
-      ['D', null, '{"id" : 1}', true],
-      ['D', null, '{"id" : 3}', true],
+      ['D', null, '{"id":1}', true],
+      ['D', null, '{"id":3}', true],
       ['I', 'o', null, true],
       ['D', 'o', null, true],
     ]);
