@@ -1,33 +1,30 @@
 /**
  * What each piece of a row's capture costs the writer: trigger functions that do a little more each, on a table of their
- * own, up to the one that shovel makes. All run as a role that the writer is not. One session updates one row in each transaction, without round trips, so the
- * figures hold still on a busy machine: CPU of the backend, the least of the rounds. Writes
+ * own, up to the one that shovel makes, and PgQ's and Slony's C triggers beside them. All run as a role that the writer is
+ * not. Instructions of the backend above the bare table, counted by valgrind, so that the figures hold still on any machine:
+ * of an update of one row in a transaction of its own, and of a row of an update of many. Writes
  * bench/results/writer-pieces.json.
  *
- *   npm run bench -- writer-pieces [--rounds 9] [--transactions 3000]
+ *   npm run bench -- writer-pieces [--transactions 500]
  */
 import { writeFile } from 'node:fs/promises';
-import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { PostgresConnection } from '../src/postgres/connect.js';
 import {
   APPLICATION,
   letApplicationWrite,
-  ownCpu,
   PROGRAMS,
   runProgram,
   startBenchServer,
 } from './support/bench-server.js';
+import { installPgq, installSlony } from './support/capture-variants.js';
+import { countInstructions, requireValgrind } from './support/count-instructions.js';
 import { installSet } from './support/install-set.js';
 
-const { values: flags } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '9' },
-    transactions: { type: 'string', default: '3000' },
-  },
-});
-const ROUNDS = Number(flags.rounds);
+const { values: flags } = parseArgs({ options: { transactions: { type: 'string', default: '500' } } });
 const TRANSACTIONS = Number(flags.transactions);
+/** Rows of a table, and so of an update of all. */
+const ROWS = 100;
 
 const IMAGE = 'pg_catalog.row_to_json(NEW)::pg_catalog.text';
 const SAME_KEY = 'OLD.id operator(pg_catalog.=) NEW.id';
@@ -68,6 +65,8 @@ const PIECES: readonly Piece[] = [
 
 const BARE = 'bare';
 const SHOVEL = 'all of it, as shovel makes it';
+const PGQ = 'PgQ, in C';
+const SLONY = 'Slony, in C';
 
 function functionBody(piece: Piece, log: string): string {
   if (piece.log === undefined) return 'declare z_ pg_catalog.record; begin return z_; end';
@@ -93,11 +92,11 @@ function functionBody(piece: Piece, log: string): string {
 
 async function makeTable(connection: PostgresConnection, table: string): Promise<void> {
   await connection.script(`create table public.${table} (id int primary key, n int, a text, b numeric) with (fillfactor = 50);
-    insert into public.${table} select g, 0, 'name ' || g, g * 1.5 from generate_series(1, 100) g;
+    insert into public.${table} select g, 0, 'name ' || g, g * 1.5 from generate_series(1, ${ROWS}) g;
     create procedure public.run_${table}(count int) language plpgsql as $$
     begin
       for i in 1..count loop
-        update public.${table} set n = n + 1 where id = 1 + i % 100;
+        update public.${table} set n = n + 1 where id = 1 + i % ${ROWS};
         commit;
       end loop;
     end $$`);
@@ -118,58 +117,96 @@ async function makePiece(connection: PostgresConnection, table: string, piece: P
     create trigger "!capture" after update on public.${table} for each row execute function public.capture_${table}()`);
 }
 
+async function makeTables(connection: PostgresConnection): Promise<ReadonlyMap<string, string>> {
+  const names = [BARE, ...PIECES.map((piece) => piece.name), SHOVEL, PGQ, SLONY];
+  const tables = new Map(names.map((name, i) => [name, `t${i}`]));
+  for (const [name, table] of tables) {
+    await makeTable(connection, table);
+    const piece = PIECES.find((one) => one.name === name);
+    if (piece) await makePiece(connection, table, piece);
+  }
+  await installSet(connection, `  - { name: public.${tables.get(SHOVEL)} }`);
+  await letApplicationWrite(connection);
+  await installPgq(connection, [tables.get(PGQ) ?? '']);
+  await installSlony(connection, [tables.get(SLONY) ?? '']);
+  return tables;
+}
+
+const MODES = {
+  transaction: {
+    units: [100, 100 + TRANSACTIONS],
+    rows: 1,
+    statements: (table: string, units: number) => [
+      `call public.run_${table}(20);`,
+      `call public.run_${table}(${units});`,
+    ],
+  },
+  bulk: {
+    units: [2, 7],
+    rows: ROWS,
+    statements: (table: string, units: number) => [
+      'begin;',
+      ...Array.from({ length: units }, () => `update public.${table} set n = n + 1;`),
+      'rollback;',
+    ],
+  },
+} as const;
+
+/** For a row: what more units take, beside what fewer do. */
+async function perRow(
+  data: string,
+  { table, mode }: { table: string; mode: keyof typeof MODES },
+): Promise<number> {
+  const { units, rows, statements } = MODES[mode];
+  const count = (some: number) =>
+    countInstructions({
+      data,
+      database: 'postgres',
+      statements: [`set role ${APPLICATION};`, ...statements(table, some)],
+    });
+  const [few, many] = [await count(units[0]), await count(units[1])];
+  return (many - few) / ((units[1] - units[0]) * rows);
+}
+
 async function main(): Promise<void> {
-  const server = await startBenchServer({
-    shared_buffers: '512MB',
-    max_wal_size: '8GB',
-    checkpoint_timeout: '1h',
-    autovacuum: 'off',
-    jit: 'off',
-    synchronous_commit: 'off',
-    full_page_writes: 'off',
-  });
+  requireValgrind();
+  const server = await startBenchServer(
+    { autovacuum: 'off', jit: 'off', synchronous_commit: 'off' },
+    { keep: true },
+  );
   try {
     const connection = await server.connect('postgres');
-    const tables = new Map(
-      [BARE, ...PIECES.map((piece) => piece.name), SHOVEL].map((name, i) => [name, `t${i}`]),
-    );
-    for (const [name, table] of tables) {
-      await makeTable(connection, table);
-      const piece = PIECES.find((one) => one.name === name);
-      if (piece) await makePiece(connection, table, piece);
-    }
-    await installSet(connection, `  - { name: public.${tables.get(SHOVEL)} }`);
-    await letApplicationWrite(connection);
-    await connection.script(`set role ${APPLICATION}`);
-    const load = loadavg()[0];
-    const pid = Number((await connection.query('select pg_backend_pid() as pid'))[0]?.pid);
-    const least = new Map<string, number>();
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const turn = round % 2 === 0 ? [...tables] : [...tables].toReversed();
-      for (const [name, table] of turn) {
-        await connection.script(`call public.run_${table}(20)`);
-        const cpu = ownCpu(pid);
-        await connection.script(`call public.run_${table}(${TRANSACTIONS})`);
-        const each = ((ownCpu(pid) - cpu) * 1e6) / TRANSACTIONS;
-        least.set(name, Math.min(least.get(name) ?? Number.POSITIVE_INFINITY, each));
-      }
-    }
+    const tables = await makeTables(connection);
     await connection.end();
-    const bare = least.get(BARE) ?? Number.NaN;
-    let before = bare;
-    const pieces = [...least]
-      .filter(([name]) => name !== BARE)
-      .map(([name, cpuUs]) => {
-        const found = { piece: name, addsUs: round2(cpuUs - before), togetherUs: round2(cpuUs - bare) };
-        before = cpuUs;
-        return found;
-      });
+    const data = await server.halt();
+    const found: { name: string; transaction: number; bulk: number }[] = [];
+    for (const [name, table] of tables) {
+      const transaction = await perRow(data, { table, mode: 'transaction' });
+      const bulk = await perRow(data, { table, mode: 'bulk' });
+      found.push({ name, transaction, bulk });
+      process.stderr.write(`${name}: ${Math.round(transaction)} ${Math.round(bulk)}\n`);
+    }
+    const bare = found.find(({ name }) => name === BARE);
+    const above = (name: string, mode: keyof typeof MODES) =>
+      Math.round(
+        (found.find((one) => one.name === name)?.[mode] ?? Number.NaN) - (bare?.[mode] ?? Number.NaN),
+      );
+    const ratio = (other: string, mode: keyof typeof MODES) =>
+      Math.round((above(SHOVEL, mode) / above(other, mode)) * 1000) / 1000;
     const result = {
-      command: `npm run bench -- writer-pieces --rounds ${ROUNDS} --transactions ${TRANSACTIONS}`,
-      machine: { cpus: cpus().length, model: cpus()[0]?.model, loadBefore: load },
+      command: `npm run bench -- writer-pieces --transactions ${TRANSACTIONS}`,
+      unit: 'instructions of the backend for a row, above the bare table',
       postgres: (await runProgram(`${PROGRAMS}/bin/postgres`, ['--version'])).trim(),
-      bareUs: round2(bare),
-      pieces,
+      bare: { transaction: Math.round(bare?.transaction ?? 0), bulk: Math.round(bare?.bulk ?? 0) },
+      pieces: found
+        .filter(({ name }) => name !== BARE)
+        .map(({ name }) => ({
+          piece: name,
+          transaction: above(name, 'transaction'),
+          bulk: above(name, 'bulk'),
+        })),
+      ofPgq: { transaction: ratio(PGQ, 'transaction'), bulk: ratio(PGQ, 'bulk') },
+      ofSlony: { transaction: ratio(SLONY, 'transaction'), bulk: ratio(SLONY, 'bulk') },
     };
     await writeFile(
       new URL('./results/writer-pieces.json', import.meta.url),
@@ -179,10 +216,6 @@ async function main(): Promise<void> {
   } finally {
     await server.stop();
   }
-}
-
-function round2(value: number): number {
-  return Math.round(value * 100) / 100;
 }
 
 await main();

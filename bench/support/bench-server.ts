@@ -35,11 +35,16 @@ export interface BenchServer {
   endedCpu(): number;
   /** How many children the postmaster has, ended ones too that it has not yet heard of. */
   children(): number;
+  /** Stops the server and leaves its files until `stop`. Returns the data directory. For those started with `keep`. */
+  halt(): Promise<string>;
   stop(): Promise<void>;
 }
 
 /** @throws ConfigurationError `bench_packages_missing` */
-export async function startBenchServer(settings: Readonly<Record<string, string>>): Promise<BenchServer> {
+export async function startBenchServer(
+  settings: Readonly<Record<string, string>>,
+  { keep = false }: { readonly keep?: boolean } = {},
+): Promise<BenchServer> {
   for (const [file, name] of [
     [`${PROGRAMS}/bin/postgres`, `postgresql-${MAJOR}`],
     [`${PROGRAMS}/lib/pgq_triggers.so`, `postgresql-${MAJOR}-pgq3`],
@@ -59,6 +64,7 @@ export async function startBenchServer(settings: Readonly<Record<string, string>
     binaries: { major: MAJOR, native: PROGRAMS },
     directory,
     settings,
+    keep,
   });
   const url = (database: string) => {
     const parsed = new URL(server.url);
@@ -76,6 +82,10 @@ export async function startBenchServer(settings: Readonly<Record<string, string>
     connect,
     endedCpu: () => endedTicks(postmaster) / 100,
     children,
+    async halt() {
+      await server.stop();
+      return join(directory, 'data');
+    },
     async stop() {
       await server.stop();
       await rm(parent, { recursive: true, force: true });

@@ -33,20 +33,10 @@ export async function installVariant(
       await installShovel(connection, variant === 'shovel_statement');
       return NOTHING;
     case 'pgq':
-      await connection.script('set search_path = public; create extension pgq');
-      await connection.query(`select pgq.create_queue('q')`);
-      // Its trigger function runs as the writer.
-      await connection.script(`grant usage on schema pgq to ${APPLICATION};
-        grant select on all tables in schema pgq to ${APPLICATION};
-        grant execute on all functions in schema pgq to ${APPLICATION}`);
-      await onEach(
-        connection,
-        (table) => `create trigger pgq after insert or update or delete on ${table} for each row
-        execute function pgq.logutriga('q'${table === 'pgbench_history' ? `, 'pkey=tid'` : ''})`,
-      );
+      await installPgq(connection, TABLES);
       return NOTHING;
     case 'slony':
-      await installSlony(connection);
+      await installSlony(connection, TABLES);
       return NOTHING;
     case 'logical':
       return followLogically(connection, server.url(database));
@@ -55,9 +45,28 @@ export async function installVariant(
 
 const NOTHING: Installed = { stop: async () => undefined };
 
-async function onEach(connection: PostgresConnection, statement: (table: string) => string): Promise<void> {
-  for (const table of TABLES) await connection.script(`set search_path = public; ${statement(table)}`);
+async function onEach(
+  connection: PostgresConnection,
+  tables: readonly string[],
+  statement: (table: string) => string,
+): Promise<void> {
+  for (const table of tables) await connection.script(`set search_path = public; ${statement(table)}`);
   await connection.script('set search_path = pg_catalog');
+}
+
+/** Its trigger function runs as the writer. */
+export async function installPgq(connection: PostgresConnection, tables: readonly string[]): Promise<void> {
+  await connection.script('set search_path = public; create extension pgq');
+  await connection.query(`select pgq.create_queue('q')`);
+  await connection.script(`grant usage on schema pgq to ${APPLICATION};
+    grant select on all tables in schema pgq to ${APPLICATION};
+    grant execute on all functions in schema pgq to ${APPLICATION}`);
+  await onEach(
+    connection,
+    tables,
+    (table) => `create trigger pgq after insert or update or delete on ${table} for each row
+      execute function pgq.logutriga('q'${table === 'pgbench_history' ? `, 'pkey=tid'` : ''})`,
+  );
 }
 
 async function installShovel(connection: PostgresConnection, statements: boolean): Promise<void> {
@@ -70,7 +79,7 @@ async function installShovel(connection: PostgresConnection, statements: boolean
 }
 
 /** A cluster of one node, with its log trigger on each table. */
-async function installSlony(connection: PostgresConnection): Promise<void> {
+export async function installSlony(connection: PostgresConnection, tables: readonly string[]): Promise<void> {
   await connection.script('create schema _c');
   for (const file of ['slony1_base.2.2.11.sql', 'slony1_funcs.2.2.11.sql']) {
     const text = await readFile(`/usr/share/slony1/${file}`, 'utf8');
@@ -83,7 +92,7 @@ async function installSlony(connection: PostgresConnection): Promise<void> {
   }
   await connection.script(`set search_path = public; select _c.initializeLocalNode(1, 'bench')`);
   let number = 0;
-  await onEach(connection, (table) => {
+  await onEach(connection, tables, (table) => {
     number += 1;
     const kind = table === 'pgbench_history' ? 'kkkkkk' : 'k';
     return `create trigger slony after insert or update or delete on ${table} for each row
