@@ -59,8 +59,9 @@ async function readExisting(
   connection: PostgresConnection,
   { names, set }: { names: NodeNames; set: string },
 ): Promise<readonly ExistingBase[]> {
+  // By its length, for a long text would have to be fetched to be compared, thousands of times.
   const functions = await connection.query(
-    `select p.oid, p.proname, (p.prosrc <> $3)::text as live from pg_catalog.pg_proc p
+    `select p.oid, p.proname, (pg_catalog.octet_length(p.prosrc) <> pg_catalog.octet_length($3))::text as live from pg_catalog.pg_proc p
      join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = $1 and p.proname ~ $2 order by p.proname`,
     [names.schema, functionPattern(set), NOTHING],
