@@ -5,7 +5,7 @@
 -- Method:     the server's caches, which are as new as the locks that the writer holds, whatever its snapshot shows; no
 --             lock is taken
 -- Immutable:  it is not, and is said to be, so that a plan keeps the answer. A plan that names a table as a constant of
---             type regclass is made anew after any DDL on it, before a writer has its lock (docs/decisions/0061).
+--             type regclass is made anew after any DDL on it, before a writer has its lock (docs/decisions/0051).
 -- Called by:  capture functions while they are planned
 create or replace function @schema@.columns_are(relation_ pg_catalog.regclass, count_ pg_catalog.int4, digest_ pg_catalog.text)
   returns pg_catalog.bool language plpgsql immutable

@@ -6,6 +6,7 @@ import { inspectSet } from '../../src/admin/inspect-set.js';
 import { loadSet } from '../../src/admin/load-set.js';
 import { diffSet, setHistory } from '../../src/admin/set-history.js';
 import { rollbackSet, upgradeSet } from '../../src/admin/upgrade-set.js';
+import { openConnection } from '../../src/postgres/connect.js';
 import {
   type AdminCluster,
   type Administrator,
@@ -72,6 +73,58 @@ describe('a set that changes', () => {
       ).rejects.toMatchObject({ code: 'capture_mode_kept' });
     },
   );
+
+  it('follows a table from name to name while it is written to, on every database, each row once', async () => {
+    const eu = await cluster.database(TABLES, { server: testPgNo2pcUrl() });
+    const configuration = (name: string) =>
+      configurationOf({ databases: { main, eu }, tables: [`public.${name}`, 'public.orders'] });
+    await createSet(admin.context, { configuration: configuration('accounts'), ...plain });
+    // A view goes by the table itself, whatever it is called.
+    for (const { connection } of [main, eu])
+      await connection.script('create view same as select * from accounts');
+    let done = false;
+    let next = 1;
+    const write = async (database: NodeDatabase) => {
+      const session = await openConnection({
+        dsn: database.url,
+        name: 'of the application',
+        applicationName: 'app',
+      });
+      while (!done) {
+        const id = next;
+        next += 3;
+        await session.script(
+          `insert into public.same values (${id}, 'a', 1), (${id + 1}, 'b', 2), (${id + 2}, 'c', 3)`,
+        );
+      }
+      await session.end();
+    };
+    const writing = [main, main, eu, eu].map((database) => write(database));
+    const names = ['first', 'second', 'accounts', 'third', 'accounts'];
+    let name = 'accounts';
+    for (const to of names) {
+      for (const { connection } of [main, eu]) await connection.script(`alter table ${name} rename to ${to}`);
+      expect(await upgradeSet(admin.context, { configuration: configuration(to), ...plain })).toMatchObject({
+        kind: 'upgraded',
+      });
+      name = to;
+    }
+    done = true;
+    await Promise.all(writing);
+    for (const database of [main, eu]) {
+      const written = await database.column('select a.id::text from accounts a order by a.id');
+      const ids = `select l.new::json ->> 'id' from ${cluster.names.schema}.log_example l order by (l.new::json ->> 'id')::int`;
+      expect(await database.column(ids)).toEqual(written);
+      expect(written.length).toBeGreaterThan(0);
+      expect(
+        await database.column(
+          `select distinct c.table_name from ${cluster.names.schema}.log_example l
+           join ${cluster.names.schema}.captured_table c on c.rel = l.rel order by 1`,
+        ),
+      ).toEqual(expect.arrayContaining(['accounts', 'third']));
+      expect(await triggers(database)).toEqual(['accounts', 'orders']);
+    }
+  });
 
   it('gains and loses tables, columns and streams', async () => {
     const one = configurationOf({ databases: { main }, streams: ['trail', 'second'] });
