@@ -1,7 +1,8 @@
 -- Purpose:    whether a table has the columns that a capture function was made for: their names and numbers, and no other
 -- Parameters: relation_ the table; count_ the highest number of a column that it had; digest_ md5 of the text of an array
 --             of its schema, its name, and the names of the columns by their numbers, empty for one that was dropped
--- Returns:    false too where the table is called otherwise: a restored database may have given its oid to another
+-- Returns:    never null; false too where there is no such table, or it is called otherwise: a restored database may have
+--             given its oid to another
 -- Method:     the server's caches, which are as new as the locks that the writer holds, whatever its snapshot shows; no
 --             lock is taken
 -- Immutable:  it is not, and is said to be, so that a plan keeps the answer. A plan that names a table as a constant of
@@ -30,7 +31,7 @@ begin
       return false;
     end if;
   end loop;
-  return md5(names::text) = digest_;
+  return coalesce(md5(names::text) = digest_, false);
 exception when others then
   return false;
 end

@@ -125,23 +125,25 @@ function quickAttempt(
   const last = next ?? 'OLD';
   const extra = extrasFound(table, { rows: logged, whole, omits: false, names: options.names });
   // Of columns that may be anybody's no image is made, of the old row neither.
-  const known =
-    table.captured.columns || (last === 'OLD' && !whole) ? [] : [columnsKnown(table, options.names)];
+  const known = (row: RowVariable) => [
+    table.captured.columns || (row === 'OLD' && !whole) ? undefined : columnsKnown(table, options.names),
+    imageTypes(table, row, { whole, options }),
+  ];
   const conditions = [
     operation === 'u' && !omits ? keyKept(table) : undefined,
-    ...known,
-    imageTypes(table, last, { whole, options }),
+    ...known(last),
     extra.length > 0 ? `not (${extra.map(({ test }) => test).join(' or ')})` : undefined,
-  ].filter((condition) => condition !== undefined);
+  ];
   const settings = settingsTest(table.settings);
   const image = (row: RowVariable) => {
     const pinned = imageOf(table, row, { whole, pinned: true, options });
     if (table.isolated) return pinned;
-    const integers = row === 'OLD' && !whole ? integerKey(table, row) : undefined;
+    // Null where an integer is: a delete goes the long way then, and an update would be logged without its old image.
+    const integers = operation === 'd' && !whole ? integerKey(table, row) : undefined;
     const direct = integers ?? imageOf(table, row, { whole, pinned: false, options });
     return settings ? `case when ${settings} then ${direct} else ${pinned} end` : direct;
   };
-  const value = (row: RowVariable) => where(row === last ? conditions : known, image(row));
+  const value = (row: RowVariable) => where(row === last ? conditions : known(row), image(row));
   const assign = (indent: string) =>
     logged.map((row) => `${indent}${variable(row)} := ${value(row)};`).join('\n');
   return {
@@ -286,8 +288,8 @@ function images(
         const alike = shape && row !== 'OLD' ? 'o_ is not null' : undefined;
         const conditions = [
           row === checked ? shape : row === 'OLD' ? onChange : whole ? alike : undefined,
-          row === rows.at(-1) && !typesAsked ? imageTypes(table, row, { whole, options }) : undefined,
-        ].filter((condition) => condition !== undefined);
+          typesAsked ? undefined : imageTypes(table, row, { whole, options }),
+        ];
         return `${indent}${variable(row)} := ${where(conditions, image(row, pinned))};`;
       })
       .join('\n');
@@ -302,11 +304,12 @@ ${assign(true, '      ')}
 }
 
 /** An image, or null where one of the conditions is not so. */
-function where(conditions: readonly string[], image: string | undefined): string {
-  return conditions.length === 0 ? `${image}` : `case when ${conditions.join(' and ')} then ${image} end`;
+function where(conditions: readonly (string | undefined)[], image: string | undefined): string {
+  const tests = conditions.filter((condition) => condition !== undefined);
+  return tests.length === 0 ? `${image}` : `case when ${tests.join(' and ')} then ${image} end`;
 }
 
-/** Old and new rows have the same types: asked of one, after which there is no other. */
+/** Nobody knows what prints a value of another type, and with whose rights. */
 function imageTypes(
   table: TableDescription,
   row: RowVariable,
@@ -383,8 +386,9 @@ function keyAlone(
   const pinned = table.isolated || table.settings.length > 0;
   const key = pinned ? pinnedKey(table, row, options.names) : directKey(table, row);
   if (!key) return '';
+  const types = typesKnown(table, row, { names: options.names, only: oldColumns(table) });
   return `${indent}begin
-${indent}  o_ := ${key};
+${indent}  o_ := ${where([types], key)};
 ${indent}exception when others then
 ${indent}  o_ := null;
 ${indent}end;`;

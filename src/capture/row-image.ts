@@ -116,9 +116,7 @@ export function directKey(table: TableDescription, row: RowVariable): string | u
 
 const INTEGERS: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint']);
 
-/**
- * The same where all of them are integers, a fifth of the work; null where one is null. Undefined where they are not.
- */
+/** The same where all of them are integers, for a fifth of the work; null where one is null. Undefined where they are not. */
 export function integerKey(table: TableDescription, row: RowVariable): string | undefined {
   const columns = oldColumns(table) ?? [];
   const type = (name: string) => table.columns.find((column) => column.name === name)?.type ?? '';

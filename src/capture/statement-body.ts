@@ -183,11 +183,13 @@ function sources(table: TableDescription, operation: RowOperation, names: NodeNa
     plainKey(table)
       ? (table.captured.key ?? []).map((name) => `${row}.${quoteIdentifier(name)}`).join(', ')
       : print.key(row);
+  const keysOf = (row: RowVariable, from: string) =>
+    `select ${keys(row)} from ${from} ${row} where ${typesKnown(table, row, { names, only: oldColumns(table) }) ?? 'true'}`;
   const changed = `${print.key(old)} operator(pg_catalog.<>) ${print.key(next)}`;
   return {
     plain: `${values({ p: "'U'", o: 'null', n: print.image(NEW_ROW), x: print.extra({ new: NEW_ROW }) })} from new_ ${NEW_ROW}`,
     paired: `${values({ p: `(case when ${changed} then 'K' else 'U' end)`, o: `(case when ${changed} then ${print.key(old)} end)`, n: print.image(next), x: print.extra({ old, new: next }) })} from ${PAIRS}`,
-    keys: `exists (select ${keys(OLD_ROW)} from old_ ${OLD_ROW} except select ${keys(NEW_ROW)} from new_ ${NEW_ROW})`,
+    keys: `exists (${keysOf(OLD_ROW, 'old_')} except ${keysOf(NEW_ROW, 'new_')})`,
     shape: shape(NEW_ROW, 'new_'),
     ...types({ plain: NEW_ROW, paired: next }),
     each: `select a.r as o, b.r as n from ${PAIRS}`,

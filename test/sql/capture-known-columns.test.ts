@@ -55,6 +55,39 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       const [answer] = await node.connection.query(`select ${names.schema}.${call} as known`);
       expect(answer?.known).toBe('t');
     }
+    const [gone] = await node.connection.query(
+      `select ${names.schema}.columns_are('1'::regclass, 1, 'x') as none,
+         ${names.schema}.columns_are('public.item'::regclass, 1, 'x') as other`,
+    );
+    expect(gone).toEqual({ none: 'f', other: 'f' });
+  });
+
+  it('does not believe in an oid that another table has, or none', async () => {
+    await run('create table another (id int primary key, name text)');
+    for (const place of [`'public.another'::regclass`, '1']) {
+      const functions = await node.connection.query(
+        `select p.proname, replace(p.prosrc, '''' || c.relid || '''::pg_catalog.regclass', '''' || (${place})::oid || '''::pg_catalog.regclass') as body
+         from pg_proc p join shovel.captured_table c on starts_with(p.proname, c.definition::json ->> 'base')
+         where c.table_name in ('bulk', 'whole')`,
+      );
+      for (const { proname, body } of functions) {
+        await node.connection.script(
+          `create or replace function shovel.${proname}() returns trigger language plpgsql security definer as $body$${body}$body$`,
+        );
+      }
+      const writer = await session();
+      await run('truncate bulk, whole');
+      expect(
+        await logged(writer, `insert into bulk values (1, 'a'); insert into whole values (1, 'b')`),
+      ).toEqual(['I {"id":1,"name":"a"}', 'I {"id":1,"name":"b"}']);
+      await run('alter table bulk add tags int[]; alter table whole add tags int[]');
+      const rows = await logged(
+        writer,
+        `insert into bulk values (2, 'a', '[0:1]={5,6}'); insert into whole values (2, 'b', '[0:1]={5,6}')`,
+      );
+      expect(rows.map((row) => /^I f .*\[0:1\]=\{5,6\}/.test(row))).toEqual([true, true]);
+      await run('alter table bulk drop tags; alter table whole drop tags');
+    }
   });
 
   it.each([

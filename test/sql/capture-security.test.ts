@@ -35,13 +35,22 @@ create table public.trusted (id int primary key, m app.mood);
 grant all on public.trusted to ${writer}, ${owner};
 create table public.plain (id int primary key, note text, at timestamptz default now(), amount numeric, data jsonb, tags text[]);
 grant all on public.plain to ${writer};
+create table public.texts (id text primary key, note text);
+create table public.whole (id text primary key, note text);
+create table public.named (id text primary key, note text, secret text);
+create table public.bulk (id text primary key, note text);
+grant all on public.texts, public.whole, public.named, public.bulk to ${writer};
 `;
 
 const TABLES = `
 - { name: app.thing }
 - { name: app.keyed, before: full }
 - { name: public.trusted }
-- { name: public.plain, before: full }`;
+- { name: public.plain, before: full }
+- { name: public.texts }
+- { name: public.whole, before: full }
+- { name: public.named, columns: [id, note] }
+- { name: public.bulk, capture: statement }`;
 
 describe.each(SERVERS)('on $name', ({ url }) => {
   const suffix = randomBytes(4).toString('hex');
@@ -56,7 +65,7 @@ describe.each(SERVERS)('on $name', ({ url }) => {
   });
   afterAll(async () => {
     await node.connection.script(
-      `reset role; drop table public.trusted, public.plain; drop owned by ${owner}, ${writer} cascade; drop role ${owner}, ${writer}`,
+      `reset role; drop table public.trusted, public.plain, public.texts, public.whole, public.named, public.bulk; drop owned by ${owner}, ${writer} cascade; drop role ${owner}, ${writer}`,
     );
     await node.close();
   });
@@ -156,6 +165,36 @@ describe.each(SERVERS)('on $name', ({ url }) => {
       'Df',
     ]);
   });
+
+  it.each(['texts', 'whole', 'named', 'bulk'])(
+    "does so where a trusted owner gives columns of his table that role's type: %s",
+    async (table) => {
+      const old = await node.session({ user: writer });
+      await old.script(`insert into public.${table} (id, note) values ('a', 'b'); update public.${table} set id = 'c', note = 'd';
+        delete from public.${table}`);
+      await onPublic(
+        node.connection,
+        `alter table ${table} alter id type app.mood using 'sad', alter note type app.mood using 'sad'`,
+      );
+      for (const within of [old, await node.session({ user: writer })]) {
+        const before = await node.lastSeq();
+        const notes = await notesOf(node, {
+          user: writer,
+          within,
+          statement: `insert into public.${table} (id, note) values ('sad', 'sad'); update public.${table} set note = 'glad';
+            update public.${table} set id = 'glad'; delete from public.${table}`,
+        });
+        expect(notes.length).toBeGreaterThan(0);
+        expect(new Set(notes)).toEqual(new Set([`cast runs as ${names.sandbox}`]));
+        expect((await node.log(`l.seq > ${before}`)).map((row) => row.op + row.mark)).toEqual([
+          'If',
+          'Uf',
+          'Uf',
+          'Df',
+        ]);
+      }
+    },
+  );
 
   it('runs nothing of what an owner puts on his table: policies, rules, checks, generated columns, operators', async () => {
     const session = await node.session({ user: owner });

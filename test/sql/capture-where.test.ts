@@ -51,6 +51,39 @@ describe.each(SERVERS)('on $name', ({ url }) => {
     await node.close();
   });
 
+  it('logs the old image of integers too, whether or not one of them is null', async () => {
+    const node = await createCapturedNode({
+      server: url(),
+      setup: 'create table counted (id int primary key, n int, m bigint)',
+      tables: `- { name: public.counted, where: 'n > 1' }`,
+    });
+    await onPublic(
+      node.connection,
+      `insert into counted values (1, null, 1), (2, 2, null); update counted set m = 5; update counted set n = 3;
+       update counted set n = null where id = 2; delete from counted`,
+    );
+    const rows = await node.log();
+    expect(rows.slice(2).map((row) => JSON.parse(row.old ?? 'null'))).toEqual([
+      { id: 1, n: null },
+      { id: 2, n: 2 },
+      { id: 1, n: null },
+      { id: 2, n: 2 },
+      { id: 2, n: 3 },
+      { id: 1, n: 3 },
+      { id: 2, n: null },
+    ]);
+    expect((await verdicts(node)).slice(2)).toEqual([
+      'U false false',
+      'U true true',
+      'U false true',
+      'U true true',
+      'U true false',
+      'D true -',
+      'D false -',
+    ]);
+    await node.close();
+  });
+
   it("compares as the column's type does, whatever the session's settings", async () => {
     const node = await createCapturedNode({
       server: url(),
