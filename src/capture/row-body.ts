@@ -148,7 +148,7 @@ function quickAttempt(
     logged.map((row) => `${indent}${variable(row)} := ${value(row)};`).join('\n');
   return {
     statements: `  begin
-${omits ? omitAll(table, assign('      ')) : assign('    ')}
+${omits ? omitAll(table, { images: assign('      '), names: options.names }) : assign('    ')}
   exception when others then
     m_ := 'f';
   end;`,
@@ -157,8 +157,16 @@ ${omits ? omitAll(table, assign('      ')) : assign('    ')}
 }
 
 /** Where none of the columns that may be left out has changed, which is so in most updates. */
-function omitAll(table: TableDescription, images: string): string {
-  const conditions = [keyKept(table), unchanged(table, table.omitted)];
+function omitAll(
+  table: TableDescription,
+  { images, names }: { readonly images: string; readonly names: NodeNames },
+): string {
+  // Comparing may run an implicit cast, so not before the types are known.
+  const conditions = [
+    typesKnown(table, 'NEW', { names }),
+    keyKept(table),
+    unchanged(table, table.omitted),
+  ].filter((condition) => condition !== undefined);
   return `    if ${conditions.join(' and ')} then
 ${clearColumns(table.omitted, '      ')}
 ${images}
@@ -186,7 +194,7 @@ export function rowAttempt(
   const omits = omitsColumns(table, operation);
   const checked = whole && operation !== 'i' ? 'OLD' : next;
   return `  begin
-${omits ? `${omitUnchanged(table)}\n` : ''}${images(table, { rows: all, checked, whole, options, typesAsked, onChange: oldOnChange(table, operation) ? changed : undefined })}
+${omits ? `${omitUnchanged(table, options.names)}\n` : ''}${images(table, { rows: all, checked, whole, options, typesAsked, onChange: oldOnChange(table, operation) ? changed : undefined })}
 ${changed && !oldOnChange(table, operation) ? `    d_ := ${changed};\n` : ''}${extras(table, { rows: all, whole, omits, names: options.names })}
   exception when others then
     m_ := 'f';

@@ -221,7 +221,7 @@ export function clearColumns(names: readonly string[], indent: string): string {
  * compared at once first. A row that got another key is left whole: where messages go by key it is a new one, and nobody
  * has what would be left out.
  */
-export function omitUnchanged(table: TableDescription): string {
+export function omitUnchanged(table: TableDescription, names: NodeNames): string {
   if (table.omitted.length === 0) return '';
   const each = table.omitted.map(
     (column) => `      if ${unchanged(table, [column])} then
@@ -229,7 +229,8 @@ ${clearColumns([column], '        ')}
         u_ := pg_catalog.array_append(u_, ${quoteLiteral(column)}::${TEXT});
       end if;`,
   );
-  return `    if ${keyChanged(table) ?? 'false'} then
+  const types = typesKnown(table, 'NEW', { names });
+  return `    if ${types ? `${types} and ` : ''}${keyChanged(table) ?? 'false'} then
       null;
     elsif ${unchanged(table, table.omitted)} then
 ${clearColumns(table.omitted, '      ')}
