@@ -149,8 +149,7 @@ export async function readColumns(
 export interface TableColumns {
   /** Names of all columns, virtual ones too, in the table's own order. */
   readonly names: readonly string[];
-  /** The highest number of one that is there, and what columns_are takes for the names up to it. */
-  readonly count: number;
+  /** What columns_are takes for the table's name and theirs. */
   readonly digest: string;
 }
 
@@ -159,13 +158,11 @@ export async function readTableColumns(
   relids: readonly number[],
 ): Promise<ReadonlyMap<number, TableColumns>> {
   const rows = await connection.query(
-    `select a.attrelid, json_agg(a.attname order by a.attnum) filter (where not a.attisdropped) as names, max(a.highest) as count,
-            md5((array[n.nspname::text, c.relname::text]
-              || array_agg(case when a.attisdropped then '' else a.attname::text end order by a.attnum)
-                 filter (where a.attnum <= a.highest))::text) as digest
-     from (select *, max(attnum) filter (where not attisdropped) over (partition by attrelid) as highest from pg_attribute
-           where attrelid in (select (json_array_elements_text($1::json))::oid) and attnum > 0) a
-     join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+    `select a.attrelid, json_agg(a.attname order by a.attnum) filter (where not a.attisdropped) as names,
+            md5(rtrim(concat(quote_literal(n.nspname), ',', quote_literal(c.relname),
+              string_agg(concat(',', case when not a.attisdropped then quote_literal(a.attname) end), '' order by a.attnum)), ',')) as digest
+     from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+     where a.attrelid in (select (json_array_elements_text($1::json))::oid) and a.attnum > 0
      group by a.attrelid, n.nspname, c.relname`,
     [JSON.stringify(relids.map(String))],
   );
@@ -174,7 +171,6 @@ export async function readTableColumns(
       Number(row.attrelid),
       {
         names: JSON.parse(row.names ?? '[]') as readonly string[],
-        count: Number(row.count),
         digest: row.digest ?? '',
       },
     ]),

@@ -81,7 +81,8 @@ export async function describeTables(
           below.map(({ relid }) => relid),
           tableColumns,
         ),
-        numbered: numberedColumns(tableColumns.get(relation.oid)),
+        // One that went away meanwhile has none: nothing is like it.
+        columnsDigest: tableColumns.get(relation.oid)?.digest ?? '',
         toastIds: connection.serverVersion >= 170_000,
       });
     }
@@ -116,11 +117,6 @@ function statementIssues(table: TableConfiguration, obstacles: readonly string[]
     message: `Table ${display(table.name)} can't be captured by statement: it ${reason}.`,
     hint: 'Capture it by row.',
   }));
-}
-
-/** A table that went away meanwhile has none: nothing is like it. */
-function numberedColumns(columns: TableColumns | undefined): TableDescription['numbered'] {
-  return { count: columns?.count ?? 0, digest: columns?.digest ?? '' };
 }
 
 /** The table's own order, then each that only some partitions have. */
@@ -223,7 +219,7 @@ function describeTable(
     issues: CatalogIssue[];
     filters: { table: string; filter: RowFilter }[];
   },
-): Omit<TableDescription, 'partitions' | 'orders' | 'numbered' | 'toastIds'> | undefined {
+): Omit<TableDescription, 'partitions' | 'orders' | 'columnsDigest' | 'toastIds'> | undefined {
   const { configuration, columns, indexes, issues } = catalog;
   const before = issues.length;
   const existing = new Set(columns.map((column) => column.name));

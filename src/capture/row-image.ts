@@ -68,8 +68,7 @@ export function shapeTest(table: TableDescription, row: RowVariable): string | u
  * partition the root answers: partitions have its columns.
  */
 export function columnsKnown(table: TableDescription, names: NodeNames): string {
-  const { count, digest } = table.numbered;
-  return ours(names, `columns_are('${table.relid}'::pg_catalog.regclass, ${count}, '${digest}')`);
+  return ours(names, `columns_are('${table.relid}'::pg_catalog.regclass, '${table.columnsDigest}')`);
 }
 
 /**
@@ -82,11 +81,21 @@ export function typesKnown(
   row: RowVariable,
   { names, only }: { readonly names: NodeNames; readonly only?: readonly string[] | undefined },
 ): string | undefined {
-  const tests = table.columns.flatMap(({ name, builtin }) =>
-    builtin === undefined || (only && !only.includes(name))
-      ? []
-      : [ours(names, `of_one_type(${row}.${quoteIdentifier(name)}, null::${builtin})`)],
-  );
+  const ofType = new Map<string, string[]>();
+  const tests: string[] = [];
+  for (const { name, builtin, array } of table.columns) {
+    if (builtin === undefined || (only && !only.includes(name))) continue;
+    const value = `${row}.${quoteIdentifier(name)}`;
+    // There is no type of arrays whose elements are arrays.
+    if (array) tests.push(ours(names, `of_one_type(null::${builtin}, ${value})`));
+    else ofType.set(builtin, [...(ofType.get(builtin) ?? []), value]);
+  }
+  // Looking a function up takes longer than anything else here, so there is one for all columns of a type.
+  for (const [type, values] of ofType) {
+    tests.push(
+      ...chunk(values).map((some) => ours(names, `all_of_one_type(null::${type}, ${some.join(', ')})`)),
+    );
+  }
   return tests.length === 0 ? undefined : `(true or ${tests.join(' or ')})`;
 }
 

@@ -42,8 +42,8 @@ export interface TableDescription {
    * with their relids.
    */
   readonly orders: readonly ColumnOrder[];
-  /** The highest number of a column of its own, and a digest of their names: what columns_are takes. */
-  readonly numbered: { readonly count: number; readonly digest: string };
+  /** Of its name and its columns' names and numbers: what columns_are takes. */
+  readonly columnsDigest: string;
   /** Columns that an update leaves out where it did not change them (`unchanged_wide: omit`). */
   readonly omitted: readonly string[];
   /** The server tells by which number a value is kept out of line (PostgreSQL 17). */
