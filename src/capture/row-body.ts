@@ -17,21 +17,25 @@ import {
 } from './log-insert.js';
 import { settingsTest } from './pinned-settings.js';
 import {
+  extras,
+  extrasFound,
+  fallbackExtras,
+  imageOf,
+  images,
+  imageTypes,
+  keyAlone,
+  variable,
+  where,
+} from './row-assignments.js';
+import {
   clearColumns,
   columnsKnown,
-  directImage,
-  directKey,
-  extraImage,
   integerKey,
   keyChanged,
   keyKept,
-  oldColumns,
   omitUnchanged,
   pinnedImage,
-  pinnedKey,
   type RowVariable,
-  sandboxedExtra,
-  shapeTest,
   typesKnown,
   unchanged,
 } from './row-image.js';
@@ -265,139 +269,4 @@ export function rowInsert(
 function hasExtras(table: TableDescription, operation: RowOperation): boolean {
   const needed = table.columns.some((column) => column.asText || column.json || column.shape !== 'scalar');
   return needed || omitsColumns(table, operation);
-}
-
-const variable = (row: RowVariable) => (row === 'OLD' ? 'o_' : 'n_');
-
-/** The images under the session's settings where they will do, else by the sandbox with all settings pinned. */
-function images(
-  table: TableDescription,
-  {
-    rows,
-    checked,
-    whole,
-    options,
-    typesAsked,
-    onChange,
-  }: {
-    rows: readonly RowVariable[];
-    checked: RowVariable | undefined;
-    whole: boolean;
-    options: FunctionOptions;
-    typesAsked: boolean;
-    onChange: string | undefined;
-  },
-): string {
-  const image = (row: RowVariable, pinned: boolean) => imageOf(table, row, { whole, pinned, options });
-  const assign = (pinned: boolean, indent: string) =>
-    rows
-      .map((row) => {
-        const shape = checked && shapeTest(table, checked);
-        const alike = shape && row !== 'OLD' ? 'o_ is not null' : undefined;
-        const conditions = [
-          row === checked ? shape : row === 'OLD' ? onChange : whole ? alike : undefined,
-          typesAsked ? undefined : imageTypes(table, row, { whole, options }),
-        ];
-        return `${indent}${variable(row)} := ${where(conditions, image(row, pinned))};`;
-      })
-      .join('\n');
-  if (table.isolated) return assign(true, '    ');
-  const test = settingsTest(table.settings);
-  if (!test) return assign(false, '    ');
-  return `    if ${test} then
-${assign(false, '      ')}
-    else
-${assign(true, '      ')}
-    end if;`;
-}
-
-/** An image, or null where one of the conditions is not so. */
-function where(conditions: readonly (string | undefined)[], image: string | undefined): string {
-  const tests = conditions.filter((condition) => condition !== undefined);
-  return tests.length === 0 ? `${image}` : `case when ${tests.join(' and ')} then ${image} end`;
-}
-
-/** Nobody knows what prints a value of another type, and with whose rights. */
-function imageTypes(
-  table: TableDescription,
-  row: RowVariable,
-  { whole, options: { names } }: { readonly whole: boolean; readonly options: FunctionOptions },
-): string | undefined {
-  return typesKnown(table, row, { names, only: row === 'OLD' && !whole ? oldColumns(table) : undefined });
-}
-
-interface ImageOptions {
-  /** Whether the old image is the whole row. */
-  readonly whole: boolean;
-  /** Under pinned settings, by the sandbox. */
-  readonly pinned: boolean;
-  readonly options: FunctionOptions;
-}
-
-function imageOf(table: TableDescription, row: RowVariable, { whole, pinned, options }: ImageOptions) {
-  const keyOnly = row === 'OLD' && !whole;
-  if (!pinned) return keyOnly ? directKey(table, row) : directImage(table, row);
-  return keyOnly
-    ? pinnedKey(table, row, options.names)
-    : pinnedImage(table, row, { names: options.names, strict: true });
-}
-
-interface ExtraRows {
-  readonly rows: readonly RowVariable[];
-  readonly whole: boolean;
-  readonly omits: boolean;
-  readonly names: NodeNames;
-}
-
-function extrasFound(table: TableDescription, { rows, whole, omits, names }: ExtraRows) {
-  const found = rows.flatMap((row) => {
-    const only = row === 'OLD' && !whole ? oldColumns(table) : (table.captured.columns ?? undefined);
-    const extra = extraImage(table, row, { names, only });
-    return extra ? [{ member: row.toLowerCase(), ...extra }] : [];
-  });
-  if (omits) {
-    found.push({
-      member: 'update',
-      test: 'u_ is not null',
-      build: "pg_catalog.json_build_object('unchanged', u_)",
-    });
-  }
-  return found;
-}
-
-function extras(table: TableDescription, rows: ExtraRows): string {
-  const found = extrasFound(table, rows);
-  if (found.length === 0) return '';
-  const members = found.map(({ member, build }) => `'${member}', ${build}`);
-  return `    if ${found.map(({ test }) => test).join(' or ')} then
-      x_ := pg_catalog.json_strip_nulls(pg_catalog.json_build_object(${members.join(', ')}))::${TEXT};
-    end if;`;
-}
-
-/** Of columns that nobody knew when the function was made. */
-function fallbackExtras(
-  table: TableDescription,
-  { rows, names }: { rows: readonly RowVariable[]; names: NodeNames },
-): string {
-  const only = table.captured.columns ?? undefined;
-  const members = rows.map(
-    (row) => `'${row.toLowerCase()}', ${sandboxedExtra(table, row, { names, only, unknown: true })}`,
-  );
-  return `      x_ := pg_catalog.json_strip_nulls(pg_catalog.json_build_object(${members.join(', ')}))::${TEXT};`;
-}
-
-/** The key in o_, where it can be printed at all. */
-function keyAlone(
-  table: TableDescription,
-  { row, options, indent }: { row: RowVariable; options: FunctionOptions; indent: string },
-): string {
-  const pinned = table.isolated || table.settings.length > 0;
-  const key = pinned ? pinnedKey(table, row, options.names) : directKey(table, row);
-  if (!key) return '';
-  const types = typesKnown(table, row, { names: options.names, only: oldColumns(table) });
-  return `${indent}begin
-${indent}  o_ := ${where([types], key)};
-${indent}exception when others then
-${indent}  o_ := null;
-${indent}end;`;
 }
